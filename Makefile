@@ -1,0 +1,47 @@
+# `make search` and `make test` do everything on a machine that has Python 3.11 or later, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# With more threads, contended depthwise convolutions were 40 times slower.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: search test test-slow check format claims bench bench-quick constraints clean
+
+search: .venv/installed
+	$(BIN)/repareto search examples/keywords.yaml
+
+test: .venv/installed
+	$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/installed
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+claims: .venv/installed
+	$(BIN)/python -m benchmarks.claims
+
+bench: bench-overhead bench-first_light
+
+bench-%: .venv/installed
+	$(BIN)/python -m benchmarks.$*
+
+constraints: .venv/installed
+	(echo "# Exact versions that the tests ran with; pyproject.toml has the ranges. Made by \`make constraints\`."; \
+	 $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//') > constraints.txt
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "setuptools>=77"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[speech,test,dev]"
+	touch $@

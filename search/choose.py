@@ -1,0 +1,47 @@
+"""Which model of a front to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..spaces.errors import UserError
+from .objectives import Budget
+from .records import State, TrialRecord
+from .results import Results, objective_values
+
+
+def choose(results: Results, *, number: int | None = None, bounds: Sequence[Budget] = ()) -> TrialRecord:
+    """Return trial ``number``, or else the front member with the least first objective that holds all ``bounds``.
+
+    Raises :class:`UserError` for a trial that has no model, and for bounds that no member holds, with the closest one.
+    """
+    if number is not None:
+        return _of_number(results, number)
+    front = results.front
+    if not front:
+        raise UserError("the front is empty: no candidate was trained in full within the budgets yet")
+    fitting = [record for record in front if not _broken(record, bounds)]
+    if not fitting:
+        closest = min(front, key=lambda record: max(bound.excess(_figures(record)) for bound in bounds))
+        broken = "; ".join(bound.explain(_figures(closest)) for bound in _broken(closest, bounds))
+        raise UserError(f"no model of the front holds the bounds; the closest one is trial {closest.number}: {broken}")
+    return min(fitting, key=lambda record: objective_values(results.objectives, record))
+
+
+def _of_number(results: Results, number: int) -> TrialRecord:
+    record = next((record for record in results.records if record.number == number), None)
+    if record is None:
+        raise UserError(f"trial {number}: there is none of that number (0 to {len(results.records) - 1})")
+    if record.state is not State.FINISHED:
+        reason = f": {record.reason}" if record.reason else ""
+        raise UserError(f"trial {number} was not trained in full and has no model: {record.state.value}{reason}")
+    return record
+
+
+def _figures(record: TrialRecord) -> dict[str, float]:
+    assert record.measurement is not None
+    return record.measurement.figures
+
+
+def _broken(record: TrialRecord, bounds: Sequence[Budget]) -> list[Budget]:
+    return [bound for bound in bounds if bound.excess(_figures(record)) > 0]

@@ -1,0 +1,188 @@
+"""The command line. Imports what a command needs when it runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from .objectives import Budget
+    from .results import Results
+
+app = typer.Typer(
+    help="Search small on-device models: what you deploy is what you search.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the ledger; the environment variable REPARETO_STORE or `runs` by default."),
+]
+StudyName = Annotated[str, typer.Argument(help="Name of the study.")]
+
+
+def _example(text: str) -> str:
+    return f"Example: `{text}`"
+
+
+@app.command(epilog=_example("repareto search examples/digits.yaml --trials 20 --set budgets.latency=200us"))
+def search(
+    config: Annotated[Path, typer.Argument(help="A config file, see `examples/`.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key: `search.sampler=nsga2`.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trained candidates in all.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop after this long, such as `10m`.")] = None,
+) -> None:
+    """Run a search, or continue it: the same command again goes on where the study stands."""
+    from .config import ConfigFile
+    from .run import run_search
+    from .units import parse_quantity
+
+    sys.path.insert(0, "")  # a space of the user's own is found beside the config
+    overrides = list(set_ or [])
+    settings = ConfigFile(config, overrides)
+    try:
+        seconds = None if time_budget is None else parse_quantity(time_budget, "duration") / 1e6
+    except UserError as error:
+        raise UserError(f"--time-budget {error}") from error
+    study = settings.validated()
+    outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=_say)
+    _print_front(outcome.results)
+    store = "" if study.store == Path("runs") else f" --store {study.store}"
+    if outcome.unfinished:
+        _say(f"{outcome.unfinished}: the same command goes on from here")
+    _say(f"look at it:  repareto ui{store}")
+    _say(f"take it:     repareto export {study.study} --out exported{store}")
+    if outcome.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command(epilog=_example("repareto front keywords --json"))
+def front(
+    study: StudyName,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the interactive plot to this file.")] = None,
+    store: Store = None,
+) -> None:
+    """Print the Pareto front of a study."""
+    from .config import Config, default_store
+    from .ledger import Ledger
+    from .run import read_results
+
+    ledger = Ledger.open(store or default_store(), study)
+    results = read_results(ledger)
+    if html is not None:
+        from .plots import front_html
+
+        html.write_text(front_html(results, Config(**ledger.header()["config"]).parsed_budgets(), study))
+        print(f"wrote {html}", file=sys.stderr)
+    if json:
+        from .tables import front_json
+
+        print(front_json(results, study))
+    elif html is None:
+        _print_front(results)
+
+
+@app.command(epilog=_example("repareto export keywords --out wakeup --max latency=2ms --max peak_memory=64KiB"))
+def export(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
+    max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
+    store: Store = None,
+) -> None:
+    """Write the best feasible fused model, checked in its runtime, and register it in MLflow as the champion."""
+    from .choose import choose
+    from .config import default_store
+    from .export import export_trial
+    from .finish import register
+    from .ledger import Ledger
+    from .run import connect_runs, read_results, stored_config
+
+    sys.path.insert(0, "")
+    where = store or default_store()
+    ledger = Ledger.open(where, study)
+    record = choose(read_results(ledger), number=trial, bounds=_bounds(max_ or []))
+    config = stored_config(ledger, where)
+    manifest = export_trial(ledger, config, record, out, force=force)
+    latency = manifest["profile"]["measured"]["latency_us"]
+    _say(f"wrote trial {record.number} to {out}: {latency['value']:.1f} us {latency['method']} on {config.device}")
+    _say(register(ledger, config, connect_runs(config), record, out / "model.onnx"))
+
+
+@app.command(epilog=_example("repareto profile exported/model.onnx --device host-onnxruntime"))
+def profile(
+    model: Annotated[Path, typer.Argument(metavar="FILE_OR_CONFIG", help="A `.pt2`, an `.onnx` or a config.")],
+    device: Annotated[str, typer.Option(help="What it would run on.")] = "host-onnxruntime",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the config.")] = None,
+) -> None:
+    """Say what a model costs on a device. Of a config, the candidate in the middle of its space is taken."""
+    from . import devices
+    from .tables import print_profile
+
+    if model.suffix not in (".yaml", ".yml"):
+        print_profile(devices.profile_file(model, devices.device(device)))
+        return
+    from .config import ConfigFile
+    from .run import profile_config
+
+    sys.path.insert(0, "")
+    overrides = [*(set_ or []), f"device={device}"]
+    candidate, costs = profile_config(ConfigFile(model, overrides).validated(), _say)
+    _say(f"candidate {candidate.to_json()}")
+    print_profile(costs)
+
+
+@app.command(epilog=_example("repareto ui --port 5001"))
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    store: Store = None,
+) -> None:
+    """Open the MLflow UI on the store that the search wrote. Ctrl-C ends it."""
+    from .config import default_store
+    from .ui import serve
+
+    serve(store or default_store(), port)
+
+
+def _bounds(texts: list[str]) -> list[Budget]:
+    from .objectives import Budget
+
+    bounds = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f'--max "{text}": not of the form objective=bound (try --max latency=2ms)')
+        bounds.append(Budget.parse(name.strip(), value))
+    return bounds
+
+
+def _print_front(results: Results) -> None:
+    from .tables import print_front
+
+    print_front(results)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

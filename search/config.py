@@ -1,0 +1,191 @@
+"""The config file: read, overridden from the command line, validated, every complaint with its line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..spaces.errors import UserError
+from .objectives import Budget, Objective, objective
+from .units import parse_quantity
+
+Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+Location = tuple[str | int, ...]
+
+
+class Section(BaseModel):
+    """A part of the config; unknown keys are refused, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SearchSection(Section):
+    """How the search decides."""
+
+    trials: int = Field(24, ge=1, description="trained candidates; those rejected before training do not count")
+    time_budget: str | None = Field(None, description="stop after this long, such as 10m; the study can be continued")
+    sampler: Sampler = "tpe"
+    startup_trials: int = Field(10, ge=1, description="random candidates before the sampler takes over")
+    early_stopping: bool = True
+    first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
+    reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
+
+    @field_validator("time_budget", mode="before")
+    @classmethod
+    def _is_duration(cls, text: object) -> object:
+        if text is not None:
+            parse_quantity(text, "duration")
+        return text
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        return None if self.time_budget is None else parse_quantity(self.time_budget, "duration") / 1e6
+
+
+class WorkersSection(Section):
+    """What the search runs on."""
+
+    count: int | None = Field(None, ge=1, description="concurrent trials; as many as the resources admit by default")
+    cpus: float = Field(1, gt=0, description="CPUs a trial")
+    gpus: float = Field(0, ge=0, description="GPUs a trial; a fraction shares one")
+    threads: int = Field(1, ge=1, description="torch threads a trial")
+    address: str | None = Field(None, description="a Ray cluster, such as auto; a local one by default")
+
+
+class Config(Section):
+    """A whole search. ``space``, ``data`` and ``training`` are validated by the classes that they name."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0)
+    data: dict[str, Any]
+    space: dict[str, Any]
+    training: dict[str, Any] = {}
+    device: str = "host-onnxruntime"
+    objectives: tuple[str, ...] = ("error", "latency", "peak_memory")
+    budgets: dict[str, Any] = {}
+    search: SearchSection = SearchSection()  # type: ignore[call-arg]
+    workers: WorkersSection = WorkersSection()  # type: ignore[call-arg]
+    store: Path = Field(default_factory=lambda: default_store(), description="ledger, MLflow store, trained weights")
+    tracking: str | None = Field(None, description="an MLflow tracking server; the store has its own by default")
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            objective(name)
+        if len(set(names)) != len(names) or len(names) < 2 or "error" not in names:
+            raise ValueError(f"{list(names)}: need two or more different objectives, error among them")
+        return names
+
+    @model_validator(mode="after")
+    def _named_parts(self) -> Config:
+        for section, key in ((self.space, "name"), (self.data, "source")):
+            if not isinstance(section.get(key), str):
+                which = "space" if key == "name" else "data"
+                raise ValueError(f"{which}: needs a {key!r}")
+        return self
+
+    def parsed_objectives(self) -> tuple[Objective, ...]:
+        return tuple(objective(name) for name in self.objectives)
+
+    def parsed_budgets(self) -> tuple[Budget, ...]:
+        return tuple(Budget.parse(name, text) for name, text in self.budgets.items())
+
+
+SECTIONS: Mapping[str, type[Section]] = {"search": SearchSection, "workers": WorkersSection}
+
+
+class ConfigFile:
+    """A config as read, with the line of every key, so that each complaint names its place."""
+
+    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
+        self.path = path
+        self._lines: dict[Location, int] = {}
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.values: dict[str, Any] = yaml.safe_load(text) or {}
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(f"{path}:{line}: not YAML: {error.problem}") from error
+        if not isinstance(self.values, dict):
+            raise UserError(f"{path}:1: a config is a mapping of keys to values")
+        if root is not None:
+            self._lines = dict(_lines_of(root))
+        for override in overrides:
+            self._override(override)
+
+    def _override(self, text: str) -> None:
+        dotted, equals, value = text.partition("=")
+        keys = dotted.strip().split(".")
+        if not equals or not all(keys):
+            raise UserError(f'--set "{text}": not of the form key=value (try --set search.trials=40)')
+        target = self.values
+        for depth, key in enumerate(keys[:-1]):
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise UserError(f'--set "{text}": {".".join(keys[: depth + 1])} is not a section')
+        target[keys[-1]] = yaml.safe_load(value)
+        self._lines[tuple(keys)] = 0
+
+    def place(self, location: Location) -> str:
+        """Return ``file:line: `` of a key, or of the nearest section around it that stands in the file."""
+        while location and location not in self._lines:
+            location = location[:-1]
+        line = self._lines.get(location, 1)
+        return f"{self.path}:{line}: " if line else "--set: "
+
+    def validated(self) -> Config:
+        """Return the config; raises :class:`UserError` with place, key, value and mend for the first complaint."""
+        try:
+            config = Config(**self.values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            location = tuple(first["loc"])
+            raise UserError(self.place(location) + _complaint(location, first)) from error
+        for name, text in config.budgets.items():
+            try:
+                Budget.parse(name, text)
+            except UserError as error:
+                raise UserError(f"{self.place(('budgets', name))}{error}") from error
+        return config
+
+
+def _lines_of(node: yaml.Node, location: Location = ()) -> Iterator[tuple[Location, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*location, key.value)
+            yield here, key.start_mark.line + 1
+            yield from _lines_of(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*location, index), value.start_mark.line + 1
+
+
+def _complaint(location: Location, error: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        known = list(SECTIONS.get(str(location[0]), Config).model_fields)
+        near = difflib.get_close_matches(str(location[-1]), known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"{name}: unknown key ({hint})"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{name}: this key is needed"
+    if error["type"] == "value_error":
+        return f"{name} {message}".strip()
+    return f"{name} {error['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def default_store() -> Path:
+    """Return the store that commands use when none is named: ``REPARETO_STORE`` or ``runs``."""
+    return Path(os.environ.get("REPARETO_STORE", "runs"))

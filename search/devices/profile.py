@@ -1,0 +1,75 @@
+"""The figures of one fused graph on one device, each with how it was got and how far it may be off."""
+
+import difflib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ...spaces.errors import UserError
+
+Method = Literal["exact", "planned", "estimated", "simulated", "measured"]
+
+FIGURES = ("latency_us", "peak_memory_bytes", "flash_bytes", "macs", "parameters")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value, its unit, how it was got, and in words what error to expect (None: none is known or expected)."""
+
+    value: float
+    unit: str
+    method: Method
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one fused graph costs on one device.
+
+    ``flash_bytes`` are the bytes of the weights while there is no file, and the file's size once there is.
+    ``unknown_operators`` are those that no figure covers: with any of them, trust no figure but a measured one.
+    """
+
+    device: str
+    runtime: str
+    precision: str
+    graph_digest: str
+    latency_us: Figure
+    peak_memory_bytes: Figure
+    flash_bytes: Figure
+    macs: Figure
+    parameters: Figure
+    unknown_operators: tuple[str, ...] = ()
+
+    def figure(self, name: str) -> Figure:
+        """One of ``FIGURES`` by name; ``UserError`` for any other name."""
+        if name not in FIGURES:
+            raise UserError(f'profile figure "{name}": unknown{nearest(name, FIGURES)} (known: {", ".join(FIGURES)})')
+        figure = getattr(self, name)
+        assert isinstance(figure, Figure)
+        return figure
+
+    def value(self, name: str) -> float:
+        """The value of ``figure(name)``, in the unit that the name ends in."""
+        return self.figure(name).value
+
+    def to_json(self) -> str:
+        """A JSON object that ``from_json`` reads back equal."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Profile":
+        """The profile that ``to_json`` wrote; ``ValueError`` for another text."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            figures: dict[str, Any] = {name: Figure(**fields.pop(name)) for name in FIGURES}
+            unknown = tuple(fields.pop("unknown_operators"))
+            return cls(**figures, unknown_operators=unknown, **fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a profile: {error}") from error
+
+
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """'; did you mean "x"?' for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""

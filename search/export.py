@@ -1,0 +1,142 @@
+"""A trial's fused model as a folder that can be shipped: ONNX, ``.pt2``, a manifest, a README."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..spaces.errors import UserError
+from .config import Config
+from .devices.onnx_runtime import export_onnx, largest_difference
+from .devices.targets import device
+from .ledger import Ledger
+from .models import load_trained_model
+from .objectives import Objective
+from .records import TrialRecord
+
+FORMAT = 1
+TOLERANCE = 1e-4
+CHECKED_INPUTS = 16
+
+
+def export_trial(
+    ledger: Ledger, config: Config, record: TrialRecord, folder: Path, *, force: bool = False
+) -> dict[str, Any]:
+    """Write the fused model of a finished trial into ``folder`` and return its manifest.
+
+    The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. Raises
+    :class:`UserError` for an existing folder (unless ``force``), lost weights, or outputs that differ.
+    """
+    if folder.exists() and not force:
+        raise UserError(f"{folder} exists; name another folder, or add --force to replace it")
+    model = load_trained_model(ledger, config, record)
+    data = ledger.header()["data"]
+    inputs = _inputs(tuple(data["input_shape"]))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
+        _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
+        _write_program(model, inputs, scratch / "model.pt2")
+        measured = device(config.device).measure(model, (1, *data["input_shape"]))
+        manifest = _manifest(ledger, config, record, asdict(measured), scratch)
+        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
+        scratch.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _inputs(shape: tuple[int, ...]) -> torch.Tensor:
+    """Return inputs of the distribution that normalised features have."""
+    return torch.randn(CHECKED_INPUTS, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _refuse_difference(name: str, difference: float) -> None:
+    # Written so that NaN is refused.
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"{name}: its outputs differ from torch's by {difference:.2g} (tolerance {TOLERANCE:g}); nothing written"
+        )
+
+
+def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model, (inputs[:2],), dynamic_shapes=({0: batch},))
+        torch.export.save(program, path)
+        loaded = torch.export.load(path).module()
+    with torch.no_grad():
+        _refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
+
+
+def _manifest(
+    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    header = ledger.header()
+    data = header["data"]
+    assert record.measurement is not None
+    return {
+        "format": FORMAT,
+        "study": config.study,
+        "trial": record.number,
+        "task": "classification",
+        "data": data["name"],
+        "labels": data["labels"],
+        "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
+        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(data["labels"])]},
+        "front_end": data["front_end"],
+        "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},
+        "test_error": record.measurement.figures["test_error"],
+        "profile": {"searched": record.profile, "measured": measured},
+        "fusion": record.measurement.fusion,
+        "candidate": json.loads(record.candidate.to_json()),
+        "digest": record.candidate.digest,
+        "seed": record.measurement.seed,
+        "epochs": record.measurement.epochs,
+        "versions": header["versions"],
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
+    }
+
+
+def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
+    figures = [f"- {o.name}: {o.format(manifest['objectives'][o.key])}" for o in objectives]
+    latency = manifest["profile"]["measured"]["latency_us"]
+    return "\n".join(
+        [
+            f"# {manifest['study']}, trial {manifest['trial']}",
+            "",
+            f"A fused model for {len(manifest['labels'])} classes: {', '.join(manifest['labels'])}.",
+            "",
+            *figures,
+            f"- error on the test split: {100 * manifest['test_error']:.2f} %",
+            f"- latency, {latency['method']}: {latency['value']:.1f} us ({latency['error']})",
+            "",
+            "`model.onnx` and `model.pt2` take float32 features "
+            f"{manifest['input']['shape']} and return logits; `manifest.json` says how the features are made",
+            "(`front_end`), where each figure comes from, and the SHA-256 of each file.",
+            "",
+            "```python",
+            "import numpy as np, onnxruntime",
+            'session = onnxruntime.InferenceSession("model.onnx")',
+            f"features = np.zeros((1, *{tuple(manifest['input']['shape'][1:])}), np.float32)",
+            'logits = session.run(["logits"], {"features": features})[0]',
+            "```",
+            "",
+        ]
+    )

@@ -1,0 +1,58 @@
+"""What a front member gets at the end: its model as ONNX, measured on the device and logged in MLflow."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .config import Config
+from .devices.onnx_runtime import export_onnx
+from .devices.targets import device
+from .ledger import Ledger
+from .mlflow_models import log_model, register_champion
+from .mlflow_runs import MlflowRuns
+from .models import load_trained_model
+from .records import TrialRecord
+
+
+def complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
+    """Measure the fused model of a front member, log it, and write both to the ledger last."""
+    model = load_trained_model(ledger, config, record)
+    data = ledger.header()["data"]
+    measured = asdict(device(config.device).measure(model, (1, *data["input_shape"])))
+    runs.write_measured(record.number, measured)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
+        log_trial_model(ledger, config, runs, record, path)
+    ledger.record_measured(record.number, measured)
+
+
+def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
+    """Log an ONNX file under a trial's run and return the model's URI; a run that has its model keeps it."""
+    data = ledger.header()["data"]
+    known = runs.model_uri(record.number)
+    if known:
+        return known
+    metadata = {
+        "study": config.study,
+        "trial": record.number,
+        "digest": record.candidate.digest,
+        "labels": data["labels"],
+    }
+    uri = log_model(
+        runs.uri, runs.run_id(record.number), onnx_path, tuple(data["input_shape"]), len(data["labels"]), metadata
+    )
+    runs.write_model_uri(record.number, uri)
+    return uri
+
+
+def register(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
+    """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
+    uri = log_trial_model(ledger, config, runs, record, onnx_path)
+    description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
+    version = register_champion(runs.uri, uri, config.study, description)
+    return f"registered in MLflow as models:/{config.study}@champion (version {version})"

@@ -1,0 +1,254 @@
+"""The one ledger: an Optuna study in SQLite or PostgreSQL. What it says happened, happened; all else is a view of it.
+
+One driver writes. A trial's number is its identity everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ..spaces.errors import UserError
+from ..spaces.space import Candidate
+from .records import EpochPoint, Measurement, State, TrialRecord
+
+HEADER_KEY = "repareto"
+MEASURED_KEY = "repareto.measured."
+OPTUNA_STATES = {
+    State.RUNNING: TrialState.RUNNING,
+    State.FINISHED: TrialState.COMPLETE,
+    State.STOPPED: TrialState.PRUNED,
+    State.REJECTED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+
+
+class Ledger:
+    """The trials of one study."""
+
+    def __init__(self, storage: RDBStorage, study_id: int, name: str) -> None:
+        self.name = name
+        self._storage = storage
+        self._study_id = study_id
+        self._trial_ids: dict[int, int] = {}
+
+    @classmethod
+    def create(cls, store: Path, name: str, header: Mapping[str, Any]) -> Ledger:
+        """Create a study.
+
+        ``header["identity"]`` is what must not change in a study that continues; ``header["reference"]`` has one value
+        an objective.
+        """
+        storage = _storage(store, create=True)
+        directions = [StudyDirection.MINIMIZE] * len(header["reference"])
+        ledger = cls(storage, storage.create_new_study(directions, name), name)
+        storage.set_study_user_attr(ledger._study_id, HEADER_KEY, json.dumps(header))
+        return ledger
+
+    @classmethod
+    def find(cls, store: Path, name: str) -> Ledger | None:
+        """Return the study of that name, or None."""
+        storage = _storage(store, create=True)
+        try:
+            ledger = cls(storage, storage.get_study_id_from_name(name), name)
+        except KeyError:
+            return None
+        if ledger._has_header():
+            return ledger
+        # A driver was killed between the two writes of a creation: there is no trial yet.
+        storage.delete_study(ledger._study_id)
+        return None
+
+    @classmethod
+    def open(cls, store: Path, name: str) -> Ledger:
+        """Open an existing study; raises :class:`UserError` that lists the studies there are."""
+        storage = _storage(store, create=False)
+        try:
+            return cls(storage, storage.get_study_id_from_name(name), name)
+        except KeyError as error:
+            names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
+            raise UserError(f'study "{name}" is not in {store} (there: {names})') from error
+
+    def _has_header(self) -> bool:
+        return HEADER_KEY in self._storage.get_study_user_attrs(self._study_id)
+
+    def refuse_another(self, identity: Mapping[str, Any], store: Path) -> None:
+        """Raise :class:`UserError` that names the first part in which this study differs from ``identity``."""
+        old = self.header()["identity"]
+        new = json.loads(json.dumps(identity))
+        for part in new:
+            if old.get(part) != new[part]:
+                where = _first_difference(old.get(part), new[part])
+                raise UserError(
+                    f'study "{self.name}" exists in {store} with another {part} ({where}); '
+                    "choose another study name, or the old settings to continue it"
+                )
+
+    def header(self) -> dict[str, Any]:
+        """Return what was written when the study was created."""
+        return json.loads(self._storage.get_study_user_attrs(self._study_id)[HEADER_KEY])
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """Return the trials as Optuna knows them, in order of their numbers."""
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        self._trial_ids = {trial.number: trial._trial_id for trial in trials}
+        return trials
+
+    def records(self) -> list[TrialRecord]:
+        """Return all trials in order of their numbers."""
+        attributes = self._storage.get_study_user_attrs(self._study_id)
+        return [_record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in self.frozen_trials()]
+
+    def start(
+        self, candidate: Candidate, distributions: Mapping[str, BaseDistribution], profile: Mapping[str, Any]
+    ) -> int:
+        """Write a running trial, in one transaction, and return its number."""
+        return self._create(State.RUNNING, candidate, distributions, profile, "", {})
+
+    def reject(
+        self,
+        candidate: Candidate,
+        distributions: Mapping[str, BaseDistribution],
+        profile: Mapping[str, Any],
+        reason: str,
+        constraints: Mapping[str, float],
+    ) -> int:
+        """Write a trial that was rejected before training, in one transaction, and return its number."""
+        return self._create(State.REJECTED, candidate, distributions, profile, reason, constraints)
+
+    def _create(
+        self,
+        state: State,
+        candidate: Candidate,
+        distributions: Mapping[str, BaseDistribution],
+        profile: Mapping[str, Any],
+        reason: str,
+        constraints: Mapping[str, float],
+    ) -> int:
+        attributes = {
+            "state": state.value, "candidate": candidate.to_json(), "profile": profile, "reason": reason,
+            "started": time.time(),
+        }  # fmt: skip
+        template = create_trial(
+            state=OPTUNA_STATES[state],
+            params=dict(candidate),
+            distributions=dict(distributions),
+            user_attrs=attributes,
+        )
+        for key, value in constraints.items():
+            template.set_constraint(key, value)
+        trial_id = self._storage.create_new_trial(self._study_id, template)
+        number = self._storage.get_trial_number_from_id(trial_id)
+        self._trial_ids[number] = trial_id
+        return number
+
+    def record_curve(self, number: int, curve: Sequence[EpochPoint]) -> None:
+        """Write the epochs that a running trial had so far."""
+        self._storage.set_trial_user_attr(self._trial_ids[number], "curve", [list(point) for point in curve])
+
+    def record_measured(self, number: int, profile: Mapping[str, Any]) -> None:
+        """Write what the fused model of a front member was measured to cost."""
+        # With the study, for Optuna lets nobody write to a trial that has ended.
+        self._storage.set_study_user_attr(self._study_id, f"{MEASURED_KEY}{number}", dict(profile))
+
+    def finish(
+        self, number: int, measurement: Measurement, values: Sequence[float], constraints: Mapping[str, float]
+    ) -> None:
+        """Write a trial's end; ``values`` are its objectives in the study's order."""
+        attributes = {"measurement": asdict(measurement)}
+        self._end(number, State.FINISHED, attributes, constraints, values)
+
+    def stop(self, number: int, reason: str, constraints: Mapping[str, float]) -> None:
+        """Write that a trial was stopped early."""
+        self._end(number, State.STOPPED, {"reason": reason}, constraints, None)
+
+    def fail(self, number: int, reason: str) -> None:
+        """Write that a trial failed."""
+        self._end(number, State.FAILED, {"reason": reason}, {}, None)
+
+    def _end(
+        self,
+        number: int,
+        state: State,
+        attributes: Mapping[str, Any],
+        constraints: Mapping[str, float],
+        values: Sequence[float] | None,
+    ) -> None:
+        trial_id = self._trial_ids[number]
+        for key, value in {**attributes, "state": state.value}.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+        for key, value in constraint_attributes(constraints).items():
+            self._storage.set_trial_system_attr(trial_id, key, value)
+        # Last, for it is what makes the end real: a driver killed before it leaves a running trial, which is run again.
+        self._storage.set_trial_state_values(trial_id, OPTUNA_STATES[state], values)
+
+
+def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
+    """Return the system attributes in which Optuna keeps constraints (feasible where <= 0)."""
+    scratch = create_trial(state=TrialState.RUNNING)
+    for key, value in constraints.items():
+        scratch.set_constraint(key, value)
+    return dict(scratch.system_attrs)
+
+
+def _storage(store: Path, *, create: bool) -> RDBStorage:
+    path = store / "ledger.db"
+    if not path.exists():
+        if not create:
+            raise UserError(f"{store}: no ledger there (run a search first, or name its store with --store)")
+        store.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    # A write-ahead log survives a killed process as the rollback journal does, at a tenth of its waits for the disk.
+    sqlalchemy.event.listen(storage.engine, "connect", _use_write_ahead_log)
+    storage.engine.dispose()
+    return storage
+
+
+def _use_write_ahead_log(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
+    attributes = trial.user_attrs
+    measurement = attributes.get("measurement")
+    state = State.RUNNING if trial.state == TrialState.RUNNING else State(attributes["state"])
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        candidate=Candidate.from_json(attributes["candidate"]),
+        reason=attributes.get("reason", ""),
+        profile=attributes.get("profile", {}),
+        curve=tuple(EpochPoint(*point) for point in attributes.get("curve", ())),
+        measurement=Measurement(**measurement) if measurement and state is State.FINISHED else None,
+        measured=measured,
+        feasible=all(value <= 0 for value in trial.constraints.values()),
+        started=attributes["started"],
+        ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+    )
+
+
+def _first_difference(old: Any, new: Any, place: str = "") -> str:
+    """Return where two JSON values differ first, such as ``stages.high: 3 there, 4 here``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                return _first_difference(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
+    if isinstance(old, list) and isinstance(new, list):
+        for index, (left, right) in enumerate(zip(old, new, strict=False)):
+            if left != right:
+                label = right.get("name", index) if isinstance(right, dict) else index
+                return _first_difference(left, right, f"{place}.{label}" if place else str(label))
+    return f"{place + ': ' if place else ''}{json.dumps(old)} there, {json.dumps(new)} here"

@@ -1,0 +1,84 @@
+"""Fused models in MLflow: logged under their trial's run, registered when exported."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+CHAMPION = "champion"
+MODEL_NAME = "fused"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what MLflow says of every model: pins it would add, the local path of an artifact."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger = logging.getLogger("mlflow")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def log_model(
+    uri: str, run_id: str, onnx_path: Path, input_shape: tuple[int, ...], classes: int, metadata_: Mapping[str, Any]
+) -> str:
+    """Log an ONNX file as the MLflow model of a run and return the model's URI.
+
+    ``mlflow.pyfunc.load_model`` reads it back and predicts on float32 arrays (batch, *input_shape).
+    """
+    import mlflow
+    import numpy as np
+    import onnx
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *input_shape), "features")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes), "logits")]),
+    )
+    mlflow.set_tracking_uri(uri)
+    with _quiet():
+        logged = Model.log(
+            artifact_path=None,
+            name=MODEL_NAME,
+            flavor=mlflow.onnx,
+            run_id=run_id,
+            onnx_model=onnx.load(onnx_path),
+            signature=signature,
+            # Named, for MLflow would otherwise load the model in a process of its own to find them out.
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("numpy", "onnx", "onnxruntime")],
+            save_as_external_data=False,
+            metadata=dict(metadata_),
+        )
+    return logged.model_uri
+
+
+def register_champion(uri: str, model_uri: str, name: str, description: str) -> int:
+    """Make a new version of the registered model ``name`` with the alias ``champion`` and return its number."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+    # The client and not mlflow.register_model, which prints.
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    model_id = model_uri.removeprefix("models:/")
+    model = client.get_logged_model(model_id)
+    version = client.create_model_version(
+        name, model.artifact_location, run_id=model.source_run_id, description=description, model_id=model_id
+    )
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+    return int(version.version)

@@ -1,0 +1,53 @@
+"""From a candidate to its model: the fused skeleton before training, the fused weights after."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..spaces.errors import UserError
+from ..spaces.fusion import fused_copy
+from ..spaces.space import Candidate, SearchSpace, load_space
+from .config import Config
+from .devices.profile import Profile
+from .devices.targets import Device
+from .devices.torch_reader import read_module
+from .files import WEIGHTS, study_folder, trial_folder
+from .ledger import Ledger
+from .records import TrialRecord
+
+
+class Appraiser:
+    """Profiles candidates before training. Equal candidates are profiled once, equal fused graphs share a profile."""
+
+    def __init__(self, space: SearchSpace, device: Device, input_shape: tuple[int, ...], classes: int) -> None:
+        self._space, self._device = space, device
+        self._input_shape, self._classes = input_shape, classes
+        self._known: dict[Candidate, Profile] = {}
+
+    def __call__(self, candidate: Candidate) -> Profile:
+        if candidate not in self._known:
+            skeleton = fused_skeleton(self._space, candidate, self._input_shape, self._classes)
+            self._known[candidate] = self._device.profile(read_module(skeleton, (1, *self._input_shape)))
+        return self._known[candidate]
+
+
+def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the fused model without weights, on torch's ``meta`` device, in eval mode."""
+    with torch.device("meta"):
+        return fused_copy(space.build(candidate, input_shape, classes).eval())
+
+
+def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> nn.Module:
+    """Return the fused, trained model of a finished trial, in eval mode on the CPU.
+
+    Raises :class:`UserError` where its weights are gone.
+    """
+    path = trial_folder(study_folder(config.store, config.study), record.number) / WEIGHTS
+    if not path.exists():
+        raise UserError(f"trial {record.number}: its weights are gone ({path})")
+    data = ledger.header()["data"]
+    space = load_space(config.space)
+    model = fused_copy(space.build(record.candidate, tuple(data["input_shape"]), len(data["labels"])).eval())
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model

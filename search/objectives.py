@@ -1,0 +1,73 @@
+"""What a search minimises and what bounds it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..spaces.errors import UserError
+from .units import format_quantity, parse_quantity
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure of the fused model that is minimised."""
+
+    name: str
+    key: str
+    """Name of the figure in a measurement, its unit included."""
+    kind: str
+    """Kind of quantity, see :mod:`.units`."""
+    needs_training: bool = False
+
+    def format(self, value: float) -> str:
+        return format_quantity(value, self.kind)
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective("error", "error", "fraction", needs_training=True),
+        Objective("latency", "latency_us", "duration"),
+        Objective("peak_memory", "peak_memory_bytes", "size"),
+        Objective("flash", "flash_bytes", "size"),
+        Objective("macs", "macs", "count"),
+        Objective("parameters", "parameters", "count"),
+    )
+}
+
+
+def objective(name: str) -> Objective:
+    """Return the objective of that name; raises :class:`UserError` with the nearest known one."""
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(OBJECTIVES)}"
+        raise UserError(f"objective {name!r} is unknown ({hint})")
+    return OBJECTIVES[name]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An upper bound on a figure. What exceeds it is infeasible."""
+
+    objective: Objective
+    bound: float
+
+    @classmethod
+    def parse(cls, name: str, text: object) -> Budget:
+        """Return the budget that ``name: text`` of a config or ``name=text`` of the command line means."""
+        bounded = objective(name)
+        try:
+            return cls(bounded, parse_quantity(text, bounded.kind))
+        except UserError as error:
+            raise UserError(f"budget {name} {error}") from error
+
+    def excess(self, figures: Mapping[str, float]) -> float:
+        """Return by which fraction of the bound the figure exceeds it; feasible where <= 0."""
+        return figures[self.objective.key] / self.bound - 1
+
+    def explain(self, figures: Mapping[str, float]) -> str:
+        """Return such as ``latency 2.3 ms > 2 ms``."""
+        value = figures[self.objective.key]
+        return f"{self.objective.name} {self.objective.format(value)} > {self.objective.format(self.bound)}"

@@ -1,0 +1,69 @@
+"""The objects that a config names, each validated by its own class."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..spaces.errors import UserError
+from ..spaces.space import SearchSpace, load_space
+from ..trainers.data import data_source
+from ..trainers.data.dataset import DataSource
+from ..trainers.supervised import TrainingConfig
+from .config import Config
+from .devices.targets import Device, device
+
+
+class Parts:
+    """The space, the data source, the training settings and the device of a config."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.space: SearchSpace = load_space(config.space)
+        source = {key: value for key, value in config.data.items() if key != "source"}
+        self.data: DataSource = construct("data", data_source(config.data["source"]), source)
+        self.training: TrainingConfig = construct("training", TrainingConfig, config.training)
+        self.device: Device = device(config.device)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a study cannot change while it continues."""
+        return {
+            "space": self.space.describe(),
+            "data": {"source": self.config.data["source"], **_plain(self.data)},
+            "training": _plain(self.training),
+            "device": self.config.device,
+            "objectives": list(self.config.objectives),
+            "budgets": {budget.objective.name: budget.bound for budget in self.config.parsed_budgets()},
+            "seed": self.config.seed,
+        }
+
+
+def construct(section: str, cls: type, settings: Mapping[str, Any]) -> Any:
+    """Return ``cls(**settings)``, values checked and converted by its annotations.
+
+    Raises :class:`UserError` that names the key, its value and the nearest known one.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise UserError(f"{section}.{key}: unknown key ({hint})")
+    try:
+        return TypeAdapter(cls).validate_python(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "value_error":
+            raise UserError(message) from error
+        place = ".".join([section, *(str(part) for part in first["loc"])])
+        raise UserError(f"{place} {first['input']!r}: {message[:1].lower()}{message[1:]}") from error
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))

@@ -1,0 +1,110 @@
+"""Pictures of a front: an interactive page and a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from .objectives import Budget, Objective
+from .records import TrialRecord
+from .results import Results, objective_values
+
+FRONT_COLOUR = "#c0392b"
+DOMINATED_COLOUR = "#95a5a6"
+# Plot in units that people read; the ledger keeps base units.
+AXES = {
+    "fraction": ("%", 100.0),
+    "duration": ("ms", 1e-3),
+    "size": ("KiB", 1 / 1024),
+    "count": ("", 1.0),
+}
+
+
+def _axis(objective: Objective) -> tuple[str, float]:
+    unit, factor = AXES[objective.kind]
+    return objective.name.replace("_", " ") + (f" ({unit})" if unit else ""), factor
+
+
+def _series(records: Sequence[TrialRecord], objective: Objective) -> list[float]:
+    factor = _axis(objective)[1]
+    return [objective_values([objective], record)[0] * factor for record in records]
+
+
+def _hover(record: TrialRecord, objectives: Sequence[Objective]) -> str:
+    values = zip(objectives, objective_values(objectives, record), strict=True)
+    figures = [f"{objective.name}: {objective.format(value)}" for objective, value in values]
+    parameters = [f"{name} = {value}" for name, value in record.candidate.items()]
+    return "<br>".join([f"<b>trial {record.number}</b>", *figures, "", *parameters])
+
+
+def front_html(results: Results, budgets: Sequence[Budget], title: str) -> str:
+    """Return a self-contained page: each pair of objectives that includes the first, front members over the rest."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    vertical, *others = results.objectives
+    figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.04)
+    front = results.front
+    members = {record.number for record in front}
+    dominated = [record for record in results.finished if record.number not in members]
+    bounds = {budget.objective.name: budget.bound for budget in budgets}
+    for column, horizontal in enumerate(others, 1):
+        label, factor = _axis(horizontal)
+        for name, records, colour, opacity, size in (
+            ("dominated", dominated, DOMINATED_COLOUR, 0.5, 8),
+            ("front", front, FRONT_COLOUR, 1.0, 11),
+        ):
+            figure.add_trace(
+                go.Scatter(
+                    x=_series(records, horizontal),
+                    y=_series(records, vertical),
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    marker={"color": colour, "opacity": opacity, "size": size},
+                    hovertext=[_hover(record, results.objectives) for record in records],
+                    hoverinfo="text",
+                ),
+                row=1,
+                col=column,
+            )
+        figure.update_xaxes(title_text=label, type="log", row=1, col=column)
+        if horizontal.name in bounds:
+            figure.add_vline(x=bounds[horizontal.name] * factor, line_dash="dot", row=1, col=column)
+    figure.update_yaxes(title_text=_axis(vertical)[0], col=1)
+    figure.update_layout(title=title, template="plotly_white", legend={"orientation": "h", "y": 1.1})
+    return figure.to_html(full_html=True, include_plotlyjs=True, div_id="front", config={"displaylogo": False})
+
+
+def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
+    """Return the same picture as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    vertical, *others = results.objectives
+    figure = Figure(figsize=(5 * len(others), 4), layout="constrained")
+    front = results.front
+    bounds = {budget.objective.name: budget.bound for budget in budgets}
+    axes = figure.subplots(1, len(others), sharey=True, squeeze=False)[0]
+    for axis, horizontal in zip(axes, others, strict=True):
+        label, factor = _axis(horizontal)
+        finished = results.finished
+        axis.scatter(
+            _series(finished, horizontal), _series(finished, vertical), s=20, color=DOMINATED_COLOUR, label="dominated"
+        )
+        axis.scatter(_series(front, horizontal), _series(front, vertical), s=36, color=FRONT_COLOUR, label="front")
+        for record in front:
+            here = (_series([record], horizontal)[0], _series([record], vertical)[0])
+            axis.annotate(f"#{record.number}", here, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        if horizontal.name in bounds:
+            axis.axvline(bounds[horizontal.name] * factor, linestyle=":", color="black", label="budget")
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(_axis(vertical)[0])
+    axes[0].legend()
+    figure.suptitle(title)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,92 @@
+"""The live line: how many trials are done, running, rejected, stopped, failed; the hypervolume; the time left."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from .records import State, TrialRecord
+from .results import Results
+
+# Without a terminal a line is printed at each end of a trial, and at most this often.
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """An observer of a study that shows where it stands."""
+
+    def __init__(self, results: Results, *, trials: int, epochs: int, deadline: float = math.inf) -> None:
+        """``deadline`` is on the clock of ``time.monotonic``."""
+        self._console = Console()
+        self._live: Live | None = None
+        self._results = results
+        self._trials, self._epochs, self._deadline = trials, epochs, deadline
+        self._started = time.monotonic()
+        self._epochs_before = self._epochs_done(results)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(self._line(), console=self._console, refresh_per_second=2, get_renderable=self._line)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._console.print(self._line())
+
+    def say(self, text: str) -> None:
+        """Print a line above the live one."""
+        self._console.print(text, highlight=False)
+
+    def trial_changed(self, record: TrialRecord, results: Results) -> None:
+        self._results = results
+        if record.state is State.FAILED:
+            self.say(f"trial {record.number} failed: {record.reason}")
+        now = time.monotonic()
+        if self._live is None and record.state is not State.RUNNING and now >= self._next_line:
+            self._next_line = now + SECONDS_BETWEEN_LINES
+            self._console.print(self._line())
+
+    @staticmethod
+    def _epochs_done(results: Results) -> int:
+        return sum(len(record.curve) for record in results.records)
+
+    def _line(self) -> Text:
+        counts = self._results.counts
+        trained = sum(count for state, count in counts.items() if state.was_trained)
+        text = (
+            f"{trained}/{self._trials} trials: {counts[State.FINISHED]} in full, {counts[State.RUNNING]} running, "
+            f"{counts[State.REJECTED]} rejected before training, {counts[State.STOPPED]} stopped early, "
+            f"{counts[State.FAILED]} failed | front {len(self._results.front)} | "
+            f"hypervolume {self._results.hypervolume:.4f} | {self._time_left()}"
+        )
+        return Text(text, overflow="fold")
+
+    def _time_left(self) -> str:
+        now = time.monotonic()
+        done = self._epochs_done(self._results) - self._epochs_before
+        counts = self._results.counts
+        ended = sum(count for state, count in counts.items() if state.was_trained)
+        if done <= 0:
+            left = self._deadline - now
+        else:
+            # Trials to come are taken to be as long as those that ended, early stops included.
+            ended_epochs = sum(len(r.curve) for r in self._results.records if r.state.was_trained)
+            mean_epochs = ended_epochs / ended if ended else self._epochs
+            begun = sum(len(r.curve) for r in self._results.records if r.state is State.RUNNING)
+            epochs_left = max(0.0, (self._trials - ended) * mean_epochs - begun)
+            left = min(self._deadline - now, epochs_left * (now - self._started) / done)
+        if not math.isfinite(left):
+            return "time left unknown yet"
+        minutes, seconds = divmod(max(0, round(left)), 60)
+        return f"about {minutes}:{seconds:02d} left"

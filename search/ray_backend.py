@@ -1,0 +1,166 @@
+"""Runs a study's trials on Ray Tune: thin adapters, all decisions are the study's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ..spaces.errors import UserError
+from ..trainers.data.dataset import Dataset
+from .config import WorkersSection
+from .records import EpochPoint, Measurement, State
+from .study import Study
+from .worker import CandidateTrainable, Job
+
+WORKER_RESTARTS = 2
+
+
+class _WithoutSnapshot:
+    """Ray pickles searchers and schedulers for its own snapshot of an experiment, which plays no part here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StudySearcher(_WithoutSnapshot, Searcher):
+    """Hands the study's trials to Ray and Ray's results to the study."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(metric="error", mode="min")
+        self._study = study
+        self._numbers: dict[str, int] = {}
+        self.fatal: BaseException | None = None
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.fatal is not None:
+            return Searcher.FINISHED
+        try:
+            record = self._study.next_trial()
+        except Exception as error:
+            # Ray would log it and go on asking; kept, and raised when the running trials have ended.
+            self.fatal = error
+            return Searcher.FINISHED
+        if record is None:
+            return Searcher.FINISHED
+        self._numbers[trial_id] = record.number
+        return {"number": record.number, "candidate": record.candidate.to_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        number = self._numbers[trial_id]
+        if self._study.state_of(number) is not State.RUNNING:
+            return
+        result = result or {}
+        if "fatal" in result:
+            self.fatal = UserError(result["fatal"])
+        elif error:
+            self._study.fail(number, f"its worker died {WORKER_RESTARTS + 1} times")
+        elif "failed" in result:
+            self._study.fail(number, result["failed"])
+        elif "measurement" in result:
+            self._study.finish(number, Measurement(**json.loads(result["measurement"])))
+        # Otherwise it was interrupted: it stays running in the ledger and is continued by the next driver.
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is the state."""
+
+
+class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
+    """Asks the study after each epoch whether a trial goes on."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__()
+        self._study = study
+
+    def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if "train_loss" not in result:
+            return TrialScheduler.CONTINUE
+        point = EpochPoint(result["error"], result["train_loss"], result["epoch_seconds"])
+        goes_on = self._study.report_epoch(trial.config["number"], result["epoch"], point)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+
+def run_on_ray(study: Study, job: Job, dataset: Dataset, workers: WorkersSection) -> None:
+    """Run the study until it has no more trials or time.
+
+    Raises :class:`UserError` for a cluster that cannot be reached or a full disk; the study can be continued.
+    """
+    connect(workers)
+    searcher = StudySearcher(study)
+    with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(CandidateTrainable, job=job, dataset=dataset),
+                {"cpu": workers.cpus, "gpu": workers.gpus},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=StudyScheduler(study),
+                num_samples=-1,
+                # Without a bound Ray would ask for candidates long before it can run them.
+                max_concurrent_trials=workers.count or _places(workers),
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    if searcher.fatal is not None:
+        raise searcher.fatal
+
+
+def _places(workers: WorkersSection) -> int:
+    """Return how many trials the cluster's resources hold at once."""
+    resources = ray.cluster_resources()
+    places = resources.get("CPU", 0) // workers.cpus
+    if workers.gpus > 0:
+        places = min(places, resources.get("GPU", 0) // workers.gpus)
+    if places < 1:
+        raise UserError(
+            f"workers: a trial wants {workers.cpus:g} CPUs and {workers.gpus:g} GPUs, "
+            f"the cluster has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}"
+        )
+    return int(places)
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['number']:05d}"
+
+
+def connect(workers: WorkersSection) -> None:
+    """Connect to the cluster of ``workers.address``, or start a quiet local one."""
+    if ray.is_initialized():
+        return
+    environment = {"OMP_NUM_THREADS": str(workers.threads)}
+    options: dict[str, Any] = {"address": workers.address}
+    if workers.address is None:
+        options = {"include_dashboard": False, "address": "local"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                **options,
+                runtime_env={"env_vars": environment},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"workers.address {workers.address!r}: no Ray cluster answers there ({error})") from error

@@ -1,0 +1,75 @@
+"""What the ledger keeps of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from ..spaces.space import Candidate
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    """Trained in full, fused, measured: the only state that can reach the front."""
+    STOPPED = "stopped"
+    """Stopped early at a rung."""
+    REJECTED = "rejected"
+    """Broke a budget before training and was never trained."""
+    FAILED = "failed"
+
+    @property
+    def was_trained(self) -> bool:
+        return self in (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a finished candidate has. Every figure is of the fused model."""
+
+    figures: dict[str, float]
+    """By objective key: ``error`` (of the validation split), ``latency_us``, ...; and ``test_error``."""
+    fusion: dict[str, float]
+    """The fields of the :class:`~repareto.spaces.FusionReport`."""
+    seed: int
+    epochs: int
+    train_seconds: float
+    branched_parameters: int
+
+
+def profile_figures(profile: Mapping[str, Any]) -> dict[str, float]:
+    """Return the values of a profile's JSON form, by figure name."""
+    return {name: figure["value"] for name, figure in profile.items() if isinstance(figure, dict)}
+
+
+class EpochPoint(NamedTuple):
+    """One epoch of a learning curve; ``error`` is the branched model's on the validation split."""
+
+    error: float
+    train_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the ledger knows it."""
+
+    number: int
+    state: State
+    candidate: Candidate
+    reason: str = ""
+    """Why it was rejected, stopped or failed."""
+    profile: dict[str, Any] = field(default_factory=dict)
+    """The JSON form of the profile that was known before training."""
+    curve: tuple[EpochPoint, ...] = ()
+    measurement: Measurement | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+    """The JSON form of the profile measured on the fused model at the end, for members of the front."""
+    feasible: bool = True
+    started: float = 0.0
+    """Seconds since the Unix epoch."""
+    ended: float | None = None

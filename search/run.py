@@ -1,0 +1,231 @@
+"""A search from a config to its end: where all parts are put together."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..spaces.space import Candidate
+from ..trainers.data.dataset import Dataset
+from .config import Config
+from .devices.profile import Profile
+from .files import study_folder
+from .ledger import Ledger
+from .models import Appraiser
+from .parts import Parts
+from .progress import Progress
+from .results import Results
+from .rungs import ParetoRungs, default_rungs
+from .sampling import Proposer
+from .study import Observer, Study, scout_reference
+from .tracking import MlflowView, default_artifacts, default_tracking_uri
+
+if TYPE_CHECKING:
+    from .mlflow_runs import MlflowRuns
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search came to; ``unfinished`` says in words why trials are left, "" where none are."""
+
+    results: Results
+    unfinished: str = ""
+    interrupted: bool = False
+
+
+def run_search(
+    config: Config, *, trials: int | None = None, time_budget_seconds: float | None = None, say: Say = print
+) -> Outcome:
+    """Run a search, or continue the study of that name.
+
+    Raises :class:`UserError` for anything the user can mend; the ledger keeps what was done before.
+    """
+    started = time.monotonic()
+    trials = trials or config.search.trials
+    time_budget_seconds = time_budget_seconds or config.search.time_budget_seconds
+    deadline = started + time_budget_seconds if time_budget_seconds else math.inf
+    parts = Parts(config)
+    ledger = Ledger.find(config.store, config.study)
+    if ledger is not None:
+        ledger.refuse_another(parts.identity(), config.store)
+        results = read_results(ledger)
+        if sum(record.state.was_trained for record in results.records) >= trials:
+            say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
+            _complete_front(config, ledger, say)
+            return Outcome(read_results(ledger))
+    dataset = load_data(parts, say)
+    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
+    if ledger is None:
+        ledger = Ledger.create(config.store, config.study, _header(parts, dataset, appraiser))
+    outcome = _train(parts, ledger, dataset, appraiser, trials, deadline, say)
+    if not outcome.interrupted:
+        _complete_front(config, ledger, say)
+    return Outcome(read_results(ledger), outcome.unfinished, outcome.interrupted)
+
+
+def load_data(parts: Parts, say: Say) -> Dataset:
+    """Load the data set, and say what was noticed on the way."""
+    dataset = parts.data.load(seed=parts.config.seed)
+    for note in dataset.notes:
+        say(note)
+    sizes = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "validation", "test"))
+    say(f"data: {dataset.name}, {len(dataset.labels)} classes, {sizes}")
+    return dataset
+
+
+def profile_config(config: Config, say: Say) -> tuple[Candidate, Profile]:
+    """Return the candidate in the middle of a config's space and its profile."""
+    parts = Parts(config)
+    dataset = load_data(parts, say)
+    candidate = parts.space.middle()
+    return candidate, Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))(candidate)
+
+
+def _header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
+    config = parts.config
+    reference = scout_reference(
+        parts.space,
+        appraiser,
+        config.parsed_objectives(),
+        config.parsed_budgets(),
+        classes=len(dataset.labels),
+        rng=random.Random(config.seed),
+    )
+    return {
+        "config": config.model_dump(mode="json"),
+        "identity": parts.identity(),
+        "reference": reference,
+        "data": {
+            "name": dataset.name,
+            "labels": list(dataset.labels),
+            "input_shape": list(dataset.input_shape),
+            "front_end": dataset.front_end,
+        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a study's figures come from."""
+    names = ("repareto", "torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def stored_config(ledger: Ledger, store: Path) -> Config:
+    """Return the config that a study was created with, its store where it lies now."""
+    return Config(**{**ledger.header()["config"], "store": store})
+
+
+def read_results(ledger: Ledger) -> Results:
+    """Return what the ledger knows."""
+    header = ledger.header()
+    return Results(Config(**header["config"]).parsed_objectives(), header["reference"], ledger.records())
+
+
+def _train(
+    parts: Parts, ledger: Ledger, dataset: Dataset, appraiser: Appraiser, trials: int, deadline: float, say: Say
+) -> Outcome:
+    from .ray_backend import run_on_ray
+    from .worker import Job
+
+    config, epochs = parts.config, parts.training.epochs
+    before = read_results(ledger)
+    view = MlflowView(lambda: connect_runs(config), _texts(ledger), before)
+    progress = Progress(before, trials=trials, epochs=epochs, deadline=deadline)
+    observers: tuple[Observer, ...] = (view, progress)
+    study = Study(
+        ledger,
+        appraiser,
+        _proposer(parts),
+        objectives=config.parsed_objectives(),
+        budgets=config.parsed_budgets(),
+        reference=ledger.header()["reference"],
+        trials=trials,
+        epochs=epochs,
+        rungs=_rungs(config, epochs),
+        deadline=deadline,
+        observers=observers,
+    )
+    job = Job(
+        space=parts.space,
+        training=parts.training,
+        study_folder=study_folder(config.store, config.study).absolute(),
+        seed=config.seed,
+        threads=config.workers.threads,
+        device="cuda" if config.workers.gpus > 0 else "cpu",
+    )
+    status = "KILLED"
+    try:
+        with progress:
+            run_on_ray(study, job, dataset, config.workers)
+        if not study.unfinished:
+            status = "FINISHED"
+    finally:
+        if trouble := view.close(status):
+            say(f"the MLflow view is behind the ledger ({trouble}); the same command again mends it")
+    if not study.unfinished:
+        return Outcome(study.results)
+    if study.out_of_time:
+        return Outcome(study.results, "the time is up")
+    return Outcome(study.results, "interrupted", interrupted=True)
+
+
+def _proposer(parts: Parts) -> Proposer:
+    search = parts.config.search
+    return Proposer(
+        parts.space,
+        len(parts.config.objectives),
+        sampler=search.sampler,
+        startup_trials=search.startup_trials,
+        seed=parts.config.seed,
+    )
+
+
+def _rungs(config: Config, epochs: int) -> ParetoRungs | None:
+    search = config.search
+    if not search.early_stopping:
+        return None
+    return ParetoRungs(default_rungs(epochs, search.reduction, search.first_rung), search.reduction)
+
+
+def tracking_uri(config: Config) -> str:
+    return config.tracking or default_tracking_uri(config.store)
+
+
+def connect_runs(config: Config) -> MlflowRuns:
+    """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
+    from .mlflow_runs import MlflowRuns
+
+    artifacts = None if config.tracking else default_artifacts(config.store)
+    return MlflowRuns(tracking_uri(config), artifacts, config.study, config.parsed_budgets())
+
+
+def _texts(ledger: Ledger) -> dict[str, str]:
+    header = ledger.header()
+    return {
+        "config.json": json.dumps(header["config"], indent=2),
+        "environment.json": json.dumps({"machine": platform.platform(), **header["versions"]}, indent=2),
+    }
+
+
+def _complete_front(config: Config, ledger: Ledger, say: Say) -> None:
+    """Measure the members of the front that were only estimated, and log their models. The machine is quiet now."""
+    pending = [record for record in read_results(ledger).front if not record.measured]
+    if not pending:
+        return
+    from .finish import complete_member
+
+    say(f"measuring {len(pending)} models of the front on {config.device} and logging them")
+    runs = connect_runs(config)
+    for record in pending:
+        complete_member(ledger, config, runs, record)

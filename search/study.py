@@ -1,0 +1,257 @@
+"""The driver's mind: what to try, what to reject, what to stop, what to keep. It knows the ledger and no Ray.
+
+Backends ask :meth:`Study.next_trial`, report epochs and ends, and obey. All writes to the ledger happen here.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Protocol
+
+from optuna.trial import TrialState
+
+from ..spaces.errors import UserError
+from ..spaces.space import Candidate, SearchSpace
+from .devices.profile import Profile
+from .ledger import Ledger
+from .objectives import Budget, Objective
+from .records import EpochPoint, Measurement, State, TrialRecord, profile_figures
+from .results import Results
+from .rungs import ParetoRungs
+from .sampling import Proposer
+
+SCOUTS = 64
+REJECTION_LIMIT = 1000
+
+
+Appraiser = Callable[[Candidate], Profile]
+"""Returns the profile of a candidate's fused graph, which needs no training."""
+
+
+class Observer(Protocol):
+    """Somebody who watches: the progress line, the MLflow view. Called from the driver's loop, so must be quick."""
+
+    def trial_changed(self, record: TrialRecord, results: Results) -> None:
+        """A trial began, had an epoch or ended."""
+
+
+class Study:
+    """One search in progress."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        appraise: Appraiser,
+        proposer: Proposer,
+        *,
+        objectives: Sequence[Objective],
+        budgets: Sequence[Budget],
+        reference: Sequence[float],
+        trials: int,
+        epochs: int,
+        rungs: ParetoRungs | None,
+        deadline: float = math.inf,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """``deadline`` is on the clock of ``time.monotonic``; ``trials`` counts trained candidates in all."""
+        self._ledger, self._appraise, self._proposer = ledger, appraise, proposer
+        self._objectives, self._budgets, self._reference = tuple(objectives), tuple(budgets), tuple(reference)
+        self._trials, self._epochs, self._rungs = trials, epochs, rungs
+        self._deadline = deadline
+        self._observers = tuple(observers)
+        self._records: dict[int, TrialRecord] = {}
+        self._restore()
+
+    def _restore(self) -> None:
+        self._proposer.restore(self._ledger.frozen_trials())
+        for record in self._ledger.records():
+            self._records[record.number] = record
+            for epoch, point in enumerate(record.curve, 1):
+                self._record_rung(record, epoch, point.error)
+        self._unfinished = [r.number for r in self._records.values() if r.state is State.RUNNING]
+
+    @property
+    def results(self) -> Results:
+        return Results(self._objectives, self._reference, self._records.values())
+
+    @property
+    def out_of_time(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether trials are left running, or to start."""
+        states = [record.state for record in self._records.values()]
+        return State.RUNNING in states or sum(state.was_trained for state in states) < self._trials
+
+    def next_trial(self) -> TrialRecord | None:
+        """Return the next trial to train, an interrupted one first, or None when there is nothing left to start."""
+        if self.out_of_time:
+            return None
+        if self._unfinished:
+            record = self._records[self._unfinished.pop(0)]
+            self._notify(record)
+            return record
+        begun = sum(r.state.was_trained or r.state is State.RUNNING for r in self._records.values())
+        if begun >= self._trials:
+            return None
+        return self._start_feasible()
+
+    def _start_feasible(self) -> TrialRecord:
+        closest = _ClosestMiss(self._budgets)
+        for _ in range(REJECTION_LIMIT):
+            candidate, distributions = self._proposer.propose()
+            profile = self._appraise(candidate)
+            data = asdict(profile)
+            figures = profile_figures(data)
+            excesses = budget_excesses(self._budgets, figures)
+            if not any(excess > 0 for excess in excesses.values()):
+                number = self._ledger.start(candidate, distributions, data)
+                return self._change(TrialRecord(number, State.RUNNING, candidate, profile=data, started=time.time()))
+            broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
+            reason = "; ".join(budget.explain(figures) for budget in broken)
+            number = self._ledger.reject(candidate, distributions, data, reason, excesses)
+            self._proposer.settle(number, TrialState.PRUNED, None, excesses)
+            now = time.time()
+            self._change(
+                TrialRecord(number, State.REJECTED, candidate, reason, data, feasible=False, started=now, ended=now)
+            )
+            closest.see(figures)
+        raise UserError(closest.complaint(REJECTION_LIMIT))
+
+    def report_epoch(self, number: int, epoch: int, point: EpochPoint) -> bool:
+        """Record an epoch of a running trial and return whether it goes on."""
+        record = self._records[number]
+        record = replace(record, curve=(*record.curve[: epoch - 1], point))
+        self._ledger.record_curve(number, record.curve)
+        self._change(record)
+        if self.out_of_time:
+            return False
+        self._record_rung(record, epoch, point.error)
+        if self._rungs is None or self._rungs.goes_on(number, epoch):
+            return True
+        self._stop(record, epoch)
+        return False
+
+    def _record_rung(self, record: TrialRecord, epoch: int, error: float) -> None:
+        if self._rungs is not None:
+            known = profile_figures(record.profile)
+            self._rungs.record(
+                record.number, epoch, [error if o.needs_training else known[o.key] for o in self._objectives]
+            )
+
+    def _stop(self, record: TrialRecord, epoch: int) -> None:
+        reason = f"dominated at the rung of epoch {epoch}"
+        # Infeasible by the share of training that it lacks: no sampler may take it for a member of the front.
+        constraints = {"fidelity": 1 - epoch / self._epochs}
+        self._ledger.stop(record.number, reason, constraints)
+        self._proposer.settle(record.number, TrialState.PRUNED, None, constraints)
+        self._change(replace(record, state=State.STOPPED, reason=reason, feasible=False, ended=time.time()))
+
+    def finish(self, number: int, measurement: Measurement) -> None:
+        """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
+        record = self._records[number]
+        figures = {**profile_figures(record.profile), **measurement.figures}
+        measurement = replace(measurement, figures=figures)
+        values = [figures[objective.key] for objective in self._objectives]
+        if not all(math.isfinite(value) for value in values):
+            self.fail(number, f"an objective is not finite: {dict(zip(self._objective_names, values, strict=True))}")
+            return
+        constraints = budget_excesses(self._budgets, figures)
+        self._ledger.finish(number, measurement, values, constraints)
+        self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
+        feasible = all(excess <= 0 for excess in constraints.values())
+        self._change(
+            replace(record, state=State.FINISHED, measurement=measurement, feasible=feasible, ended=time.time())
+        )
+
+    def fail(self, number: int, reason: str) -> None:
+        """Record that a trial failed; the search goes on."""
+        record = self._records[number]
+        self._ledger.fail(number, reason)
+        self._proposer.settle(number, TrialState.FAIL, None, {})
+        self._change(replace(record, state=State.FAILED, reason=reason, feasible=False, ended=time.time()))
+
+    def state_of(self, number: int) -> State:
+        return self._records[number].state
+
+    @property
+    def _objective_names(self) -> list[str]:
+        return [objective.name for objective in self._objectives]
+
+    def _change(self, record: TrialRecord) -> TrialRecord:
+        self._records[record.number] = record
+        self._notify(record)
+        return record
+
+    def _notify(self, record: TrialRecord) -> None:
+        results = self.results
+        for observer in self._observers:
+            observer.trial_changed(record, results)
+
+
+def known_budgets(budgets: Sequence[Budget], figures: Mapping[str, float]) -> list[Budget]:
+    """Return the budgets whose figure is known: that on the error is not before training."""
+    return [budget for budget in budgets if budget.objective.key in figures]
+
+
+def budget_excesses(budgets: Sequence[Budget], figures: Mapping[str, float]) -> dict[str, float]:
+    """Return constraints for Optuna, by budget name: feasible where <= 0."""
+    return {budget.objective.name: budget.excess(figures) for budget in known_budgets(budgets, figures)}
+
+
+def scout_reference(
+    space: SearchSpace,
+    appraise: Appraiser,
+    objectives: Sequence[Objective],
+    budgets: Sequence[Budget],
+    *,
+    classes: int,
+    rng: random.Random,
+) -> list[float]:
+    """Return the hypervolume's reference point, and refuse budgets that nothing meets.
+
+    The error's reference is that of guessing; any other's is its budget, or the worst of some random candidates.
+    Raises :class:`UserError` with the bound and the closest miss when none of 1,000 random candidates fits.
+    """
+    closest = _ClosestMiss(budgets)
+    seen: list[dict[str, float]] = []
+    while len(seen) < SCOUTS or not closest.fits:
+        if len(seen) == REJECTION_LIMIT:
+            raise UserError(closest.complaint(len(seen)))
+        seen.append(profile_figures(asdict(appraise(space.draw(rng)))))
+        closest.see(seen[-1])
+    bounds = {budget.objective.name: budget.bound for budget in budgets}
+    worst = {o.name: max(figures[o.key] for figures in seen) for o in objectives if not o.needs_training}
+    return [bounds.get(o.name, 1 - 1 / classes if o.needs_training else worst.get(o.name, 0.0)) for o in objectives]
+
+
+class _ClosestMiss:
+    """Remembers which candidate came closest to its budgets."""
+
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = budgets
+        self._least_excess = math.inf
+        self._explanation = ""
+
+    @property
+    def fits(self) -> bool:
+        return self._least_excess <= 0 or not self._budgets
+
+    def see(self, figures: Mapping[str, float]) -> None:
+        known = known_budgets(self._budgets, figures)
+        worst = max(known, key=lambda budget: budget.excess(figures), default=None)
+        excess = -1.0 if worst is None else worst.excess(figures)
+        if excess < self._least_excess:
+            self._least_excess = excess
+            self._explanation = "" if worst is None else worst.explain(figures)
+
+    def complaint(self, count: int) -> str:
+        return (
+            f"budgets: none of {count} candidates fits; the closest one has {self._explanation}; "
+            "raise that budget or let the space have smaller candidates"
+        )

@@ -1,0 +1,110 @@
+"""Keeps MLflow equal to the ledger from a thread of its own, so that a slow server does not slow the search.
+
+A server that is down delays the view and loses nothing: what changed is kept and written when it answers again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .records import TrialRecord
+from .results import Results
+
+if TYPE_CHECKING:
+    from .mlflow_runs import MlflowRuns
+
+# The front's page has megabytes: it is not written anew for each of many quick trials.
+SECONDS_BETWEEN_PAGES = 10.0
+RETRY_SECONDS = 5.0
+
+logger = logging.getLogger("repareto")
+
+
+def default_tracking_uri(store: Path) -> str:
+    """Return the tracking store that lies beside the ledger."""
+    return f"sqlite:///{(store / 'mlflow.db').absolute()}"
+
+
+def default_artifacts(store: Path) -> str:
+    return (store / "mlartifacts").absolute().as_uri()
+
+
+class MlflowView:
+    """An observer of a study that writes what it sees to MLflow."""
+
+    def __init__(self, connect: Callable[[], MlflowRuns], texts: Mapping[str, str], results: Results) -> None:
+        """``connect`` is called by the thread, for importing MLflow and making its store takes seconds.
+
+        ``texts`` are files of the parent run. All trials of ``results`` are written first, where the view lacks them.
+        """
+        self._connect, self._texts = connect, dict(texts)
+        self._runs: MlflowRuns | None = None
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._results = results
+        self._changed = {record.number: record for record in results.records}
+        self._front_written: tuple[int, ...] = ()
+        self._next_page = 0.0
+        self._closing_status = ""
+        self._trouble = ""
+        self._wake.set()
+        self._thread = threading.Thread(target=self._work, name="mlflow-view", daemon=True)
+        self._thread.start()
+
+    def trial_changed(self, record: TrialRecord, results: Results) -> None:
+        with self._lock:
+            self._changed[record.number] = record
+            self._results = results
+        self._wake.set()
+
+    def close(self, status: str) -> str:
+        """Write what is left, set the parent run's status, and return "" or why the view stays behind the ledger."""
+        self._closing_status = status
+        self._wake.set()
+        self._thread.join()
+        return self._trouble
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(RETRY_SECONDS if self._trouble else SECONDS_BETWEEN_PAGES)
+            self._wake.clear()
+            status = self._closing_status
+            with self._lock:
+                changed, self._changed = self._changed, {}
+                results = self._results
+            try:
+                self._write(changed, results, status)
+                self._trouble = ""
+            except Exception as error:
+                # Whatever a server or a network can answer: the search must not care, and nothing is lost.
+                trouble = str(error).splitlines()[0] if str(error) else type(error).__name__
+                if not self._trouble:
+                    logger.warning("the MLflow view is behind, the ledger is not: %s", trouble)
+                self._trouble = trouble
+                with self._lock:
+                    self._changed = {**changed, **self._changed}
+                if not status:
+                    time.sleep(RETRY_SECONDS)
+            if status:
+                return
+
+    def _write(self, changed: Mapping[int, TrialRecord], results: Results, status: str) -> None:
+        if self._runs is None:
+            self._runs = self._connect()
+            self._runs.write_texts(self._texts)
+            self._runs.write_status("RUNNING")
+        for number in sorted(changed):
+            self._runs.write_trial(changed[number])
+        self._runs.write_progress(results)
+        front = tuple(record.number for record in results.front)
+        if front != self._front_written and (status or time.monotonic() >= self._next_page):
+            self._runs.write_front(results)
+            self._front_written = front
+            self._next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
+        if status:
+            self._runs.write_status(status)

@@ -1,0 +1,143 @@
+"""One worker: trains a candidate epoch by epoch, fuses it, scores what would ship. An actor that is reused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from ..spaces.errors import UserError
+from ..spaces.fusion import fuse
+from ..spaces.space import Candidate, SearchSpace
+from ..trainers.data.dataset import Dataset
+from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
+from .files import CHECKPOINT, WEIGHTS, trial_folder, write_atomically
+from .records import Measurement
+from .sampling import candidate_seed
+
+FUSION_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a study share, the data apart."""
+
+    space: SearchSpace
+    training: TrainingConfig
+    study_folder: Path
+    seed: int
+    threads: int
+    device: str
+
+
+class CandidateTrainable(tune.Trainable):
+    """Ray Tune's view of one trial. A step is an epoch; the last one also fuses and measures.
+
+    What a candidate does wrong is reported (``failed``), not raised: the actor lives on for the next one.
+    """
+
+    def setup(self, config: dict[str, Any], job: Job | None = None, dataset: Dataset | None = None) -> None:
+        assert job is not None and dataset is not None
+        self._job, self._dataset = job, dataset
+        torch.set_num_threads(job.threads)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._number: int = new_config["number"]
+        self._candidate = Candidate.from_json(new_config["candidate"])
+        self._train_seconds = 0.0
+        # Built in the first step, where a failure can be reported.
+        self._trainer: SupervisedTrainer | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            return self._step()
+        except TrainingDivergedError as error:
+            return {"done": True, "failed": str(error)}
+        except UserError as error:
+            # Such as a full disk: the next candidate would fare no better.
+            return {"done": True, "fatal": str(error)}
+        except Exception as error:
+            # The candidate has failed, the search has not; the whole story stands beside its weights.
+            write_atomically(self._folder / "error.txt", traceback.format_exc().encode())
+            return {"done": True, "failed": f"{type(error).__name__}: {error} (see {self._folder / 'error.txt'})"}
+
+    def _step(self) -> dict[str, Any]:
+        if self._trainer is None:
+            self._trainer = self._start()
+        trainer = self._trainer
+        result: dict[str, Any] = {}
+        if trainer.epoch < trainer.config.epochs:
+            epoch = trainer.train_epoch()
+            self._train_seconds += epoch.seconds
+            result = {"train_loss": epoch.loss, "epoch_seconds": epoch.seconds}
+            self._save()
+        result["epoch"] = trainer.epoch
+        result["error"] = error_rate(trainer.model, self._dataset.validation, device=self._job.device)
+        if trainer.epoch >= trainer.config.epochs:
+            # As text, for Ray flattens dictionaries.
+            result["measurement"] = json.dumps(asdict(self._measure(trainer)))
+            result["done"] = True
+        return result
+
+    @property
+    def _folder(self) -> Path:
+        return trial_folder(self._job.study_folder, self._number)
+
+    def _start(self) -> SupervisedTrainer:
+        job, dataset = self._job, self._dataset
+        seed = candidate_seed(job.seed, self._number)
+        torch.manual_seed(seed)
+        model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
+        config = job.training.overridden(self._candidate.training())
+        trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device)
+        checkpoint = self._folder / CHECKPOINT
+        if checkpoint.exists():
+            saved = torch.load(checkpoint, weights_only=True)
+            trainer.load_state_dict(saved["trainer"])
+            self._train_seconds = saved["train_seconds"]
+        return trainer
+
+    def _save(self) -> None:
+        assert self._trainer is not None
+        state = {"trainer": self._trainer.state_dict(), "train_seconds": self._train_seconds}
+        write_atomically(self._folder / CHECKPOINT, state)
+
+    def _measure(self, trainer: SupervisedTrainer) -> Measurement:
+        dataset, device = self._dataset, self._job.device
+        model = trainer.model.eval()
+        samples = torch.from_numpy(dataset.validation.features[:FUSION_SAMPLES].copy()).to(device).float()
+        fused, report = fuse(model, samples)
+        if not report.ok:
+            raise RuntimeError(
+                f"the fused model differs from the trained one by {report.largest_relative_difference:.2g} "
+                f"(relative; tolerance {report.tolerance:g})"
+            )
+        write_atomically(self._folder / WEIGHTS, {name: value.cpu() for name, value in fused.state_dict().items()})
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._folder / CHECKPOINT)
+        return Measurement(
+            figures={
+                "error": error_rate(fused, dataset.validation, device=device),
+                "test_error": error_rate(fused, dataset.test, device=device),
+            },
+            fusion=asdict(report),
+            seed=candidate_seed(self._job.seed, self._number),
+            epochs=trainer.epoch,
+            train_seconds=self._train_seconds,
+            branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Do nothing: see :meth:`save_checkpoint`."""

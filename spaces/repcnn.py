@@ -1,0 +1,114 @@
+"""The RepCNN search space: small convolutional networks whose blocks train with branches and ship with none.
+
+After RepCNN (arXiv 2406.02652), of which only the abstract could be read: the block form and the branch forms come from
+the papers that it builds on (see ``kernels.py``), the stage plan is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, ClassVar
+
+from torch import nn
+
+from .branches import BranchedConv, ConvShape, Topology
+from .space import TRAINING_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
+
+POOLS = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
+STEM_KERNEL = 3
+
+
+@dataclass(frozen=True)
+class RepCNN(SearchSpace):
+    """A stem and some stages of branched blocks, an average pool and a linear layer.
+
+    Input (batch, bands, frames) is convolved over time, input (batch, channels, height, width) over both axes.
+    """
+
+    name: ClassVar[str] = "repcnn"
+
+    form: Choice = Choice(("separable", "full"))
+    """A depthwise and a pointwise branched convolution a block, or one full branched convolution."""
+    stages: Int = Int(1, 4)
+    width: Int = Int(4, 96, step=4)
+    """Output channels of a stage."""
+    blocks: Int = Int(1, 3)
+    """Blocks of a stage; the first has the stage's stride."""
+    kernel: Choice = Choice((3, 5, 7, 9, 11, 13))
+    stride: Int = Int(1, 2)
+    conv_branches: Int = Int(1, 4)
+    pointwise: Choice = Choice((False, True))
+    identity: Choice = Choice((False, True))
+    average: Choice = Choice((False, True))
+    sequential: Choice = Choice((False, True))
+    small: Choice = Choice((False, True))
+    dropout: Float = Float(0.0, 0.3)
+    """Before the linear layer."""
+    learning_rate: Float = Float(5e-4, 2e-2, log=True)
+    weight_decay: Float = Float(1e-5, 1e-1, log=True)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        parameters = [
+            Parameter("form", self.form),
+            Parameter("stages", self.stages),
+            Parameter("dropout", self.dropout),
+            Parameter(TRAINING_PREFIX + "learning_rate", self.learning_rate),
+            Parameter(TRAINING_PREFIX + "weight_decay", self.weight_decay),
+        ]
+        of_a_stage = (
+            "width", "blocks", "kernel", "stride",
+            "conv_branches", "pointwise", "identity", "average", "sequential", "small",
+        )  # fmt: skip
+        for stage in range(1, self.stages.high + 1):
+            parent: dict[str, Any] = {}
+            if stage > self.stages.low:
+                parent = {"parent": "stages", "parent_values": tuple(range(stage, self.stages.high + 1))}
+            parameters += [
+                Parameter(f"stage{stage}.{dimension}", getattr(self, dimension), **parent) for dimension in of_a_stage
+            ]
+        return tuple(parameters)
+
+    def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        in_channels, *spatial = input_shape
+        dims = len(spatial)
+        width = candidate.integer("stage1.width")
+        stem_shape = ConvShape(in_channels, width, (STEM_KERNEL,) * dims)
+        layers: list[nn.Module] = [BranchedConv(stem_shape, _topology(candidate, 1)), nn.ReLU()]
+        block = _separable_block if candidate["form"] == "separable" else _full_block
+        for stage in range(1, candidate.integer("stages") + 1):
+            out_channels = candidate.integer(f"stage{stage}.width")
+            kernel_size = (candidate.integer(f"stage{stage}.kernel"),) * dims
+            topology = _topology(candidate, stage)
+            for index in range(candidate.integer(f"stage{stage}.blocks")):
+                stride = candidate.integer(f"stage{stage}.stride") if index == 0 else 1
+                layers += block(width, out_channels, kernel_size, stride, topology)
+                spatial = [ceil(size / stride) for size in spatial]
+                width = out_channels
+        # A pool of fixed size, not a mean: several runtimes do not delegate means.
+        pool = POOLS[dims](tuple(spatial))
+        dropout = nn.Dropout(float(candidate["dropout"]))
+        return nn.Sequential(*layers, pool, nn.Flatten(), dropout, nn.Linear(width, classes))
+
+
+def _topology(candidate: Candidate, stage: int) -> Topology:
+    names = ("pointwise", "identity", "average", "sequential", "small")
+    flags = {name: bool(candidate[f"stage{stage}.{name}"]) for name in names}
+    return Topology(candidate.integer(f"stage{stage}.conv_branches"), **flags)
+
+
+def _separable_block(
+    in_channels: int, out_channels: int, kernel_size: tuple[int, ...], stride: int, topology: Topology
+) -> list[nn.Module]:
+    depthwise = ConvShape(in_channels, in_channels, kernel_size, stride=stride, groups=in_channels)
+    pointwise = ConvShape(in_channels, out_channels, (1,) * len(kernel_size))
+    # Of a 1x1 convolution, the other branches would only be copies under another name.
+    mixing = Topology(topology.conv, identity=topology.identity)
+    return [BranchedConv(depthwise, topology), nn.ReLU(), BranchedConv(pointwise, mixing), nn.ReLU()]
+
+
+def _full_block(
+    in_channels: int, out_channels: int, kernel_size: tuple[int, ...], stride: int, topology: Topology
+) -> list[nn.Module]:
+    shape = ConvShape(in_channels, out_channels, kernel_size, stride=stride)
+    return [BranchedConv(shape, topology), nn.ReLU()]

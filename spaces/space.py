@@ -1,0 +1,286 @@
+"""What a candidate is: dimensions, conditional parameters, search spaces and the candidates drawn from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import json
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+
+from .errors import UserError
+
+Value = bool | int | float | str
+TRAINING_PREFIX = "training."
+
+
+@dataclass(frozen=True)
+class Int:
+    """Whole numbers ``low, low + step, ... <= high``, both ends included."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def __contains__(self, value: object) -> bool:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0  # type: ignore[operator]
+
+    def narrow(self, setting: object) -> Int:
+        """Return the part of this range that ``[low, high]`` or one number names."""
+        low, high = _bounds(setting)
+        if low not in self or high not in self or low > high:
+            raise UserError(f"{setting!r} is not within {self}")
+        return Int(int(low), int(high), self.step)
+
+    def draw(self, rng: random.Random) -> int:
+        return rng.randrange(self.low, self.high + 1, self.step)
+
+    def middle(self) -> int:
+        return self.low + (self.high - self.low) // self.step // 2 * self.step
+
+    def __str__(self) -> str:
+        return f"[{self.low}, {self.high}]" + (f" in steps of {self.step}" if self.step > 1 else "")
+
+
+@dataclass(frozen=True)
+class Float:
+    """Real numbers from ``low`` to ``high``, on a logarithmic scale where ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def narrow(self, setting: object) -> Float:
+        """Return the part of this range that ``[low, high]`` or one number names."""
+        low, high = _bounds(setting)
+        if low not in self or high not in self or low > high:
+            raise UserError(f"{setting!r} is not within {self}")
+        return Float(float(low), float(high), self.log)
+
+    def draw(self, rng: random.Random) -> float:
+        if self.log:
+            return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return rng.uniform(self.low, self.high)
+
+    def middle(self) -> float:
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+    def __str__(self) -> str:
+        return f"[{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few unordered options."""
+
+    options: tuple[Value, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == option and type(value) is type(option) for option in self.options)
+
+    def narrow(self, setting: object) -> Choice:
+        """Return the choice among a list of options, or the one option named."""
+        chosen = tuple(setting) if isinstance(setting, list | tuple) else (setting,)
+        if not chosen or any(option not in self for option in chosen):
+            raise UserError(f"{setting!r} is not among {self}")
+        return Choice(chosen)
+
+    def draw(self, rng: random.Random) -> Value:
+        return rng.choice(self.options)
+
+    def middle(self) -> Value:
+        return self.options[(len(self.options) - 1) // 2]
+
+    def __str__(self) -> str:
+        return json.dumps(list(self.options))
+
+
+Dimension = Int | Float | Choice
+
+
+def _bounds(setting: object) -> tuple[float, float]:
+    if isinstance(setting, list | tuple) and len(setting) == 2:
+        return setting[0], setting[1]
+    if isinstance(setting, int | float):
+        return setting, setting
+    raise UserError(f"{setting!r} is neither a number nor [low, high]")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named dimension that exists only in candidates whose ``parent`` has one of ``parent_values``."""
+
+    name: str
+    dimension: Dimension
+    parent: str | None = None
+    parent_values: tuple[Value, ...] = ()
+
+    def exists_in(self, values: Mapping[str, Value]) -> bool:
+        return self.parent is None or values.get(self.parent) in self.parent_values
+
+
+@dataclass(frozen=True)
+class Candidate(Mapping[str, Value]):
+    """One point of a search space: immutable, hashable, the same in every process."""
+
+    space: str
+    items_sorted: tuple[tuple[str, Value], ...]
+
+    @classmethod
+    def of(cls, space: str, values: Mapping[str, Value]) -> Candidate:
+        return cls(space, tuple(sorted(values.items())))
+
+    def __getitem__(self, name: str) -> Value:
+        for key, value in self.items_sorted:
+            if key == name:
+                return value
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, _ in self.items_sorted)
+
+    def __len__(self) -> int:
+        return len(self.items_sorted)
+
+    def integer(self, name: str) -> int:
+        """Return a parameter that is known to be a whole number."""
+        value = self[name]
+        assert isinstance(value, int), (name, value)
+        return value
+
+    def training(self) -> dict[str, Value]:
+        """Return the parameters ``training.*``, without their prefix: overrides of the trainer's settings."""
+        prefix = TRAINING_PREFIX
+        return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
+
+    def to_json(self) -> str:
+        """Return the canonical form: sorted keys, no spaces."""
+        return json.dumps(
+            {"space": self.space, "values": dict(self.items_sorted)}, sort_keys=True, separators=(",", ":")
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Candidate:
+        data = json.loads(text)
+        return cls.of(data["space"], data["values"])
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the SHA-256 of the canonical form."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+class SearchSpace(ABC):
+    """A set of models to choose from. Subclass as a frozen dataclass whose fields are dimensions.
+
+    Every field that is a dimension can be narrowed in the config under its own name, and every other field be set.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Return all parameters, each parent before its children.
+
+        A name ``training.X`` overrides the trainer's setting ``X`` for that candidate.
+        """
+
+    @abstractmethod
+    def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return the untrained model: (batch, *input_shape) -> (batch, classes)."""
+
+    def candidate(self, values: Mapping[str, Value]) -> Candidate:
+        """Return the validated candidate; raises :class:`UserError` for a value outside the space."""
+        expected = {p.name: p for p in self.parameters() if p.exists_in(values)}
+        if odd := sorted(set(expected) ^ set(values)):
+            raise UserError(f"space {self.name}: parameter(s) {', '.join(odd)} missing or not in this space")
+        for name, parameter in expected.items():
+            if values[name] not in parameter.dimension:
+                raise UserError(f"space {self.name}: {name} = {values[name]!r} is not in {parameter.dimension}")
+        return Candidate.of(self.name, values)
+
+    def draw(self, rng: random.Random) -> Candidate:
+        """Return a random candidate."""
+        return self._fill(lambda dimension: dimension.draw(rng))
+
+    def middle(self) -> Candidate:
+        """Return the candidate in the middle of every dimension."""
+        return self._fill(lambda dimension: dimension.middle())
+
+    def _fill(self, value_of: Any) -> Candidate:
+        values: dict[str, Value] = {}
+        for parameter in self.parameters():
+            if parameter.exists_in(values):
+                values[parameter.name] = value_of(parameter.dimension)
+        return Candidate.of(self.name, values)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the parameters as JSON-serialisable data: two spaces are the same where these are equal."""
+        return [
+            {
+                "name": parameter.name,
+                "kind": type(parameter.dimension).__name__,
+                **dataclasses.asdict(parameter.dimension),
+                **({"parent": parameter.parent, "parent_values": parameter.parent_values} if parameter.parent else {}),
+            }
+            for parameter in self.parameters()
+        ]
+
+
+BUILT_IN = {"repcnn": "repareto.spaces.repcnn:RepCNN"}
+
+
+def load_class(path: str, built_in: Mapping[str, str], kind: str) -> type:
+    """Return the class that ``package.module:Class`` or a built-in name stands for; raises :class:`UserError`."""
+    module_name, colon, class_name = built_in.get(path, path).partition(":")
+    if not colon:
+        near = difflib.get_close_matches(path, built_in, 1)
+        hint = (
+            f"did you mean {near[0]}?" if near else f"built in: {', '.join(built_in)}; your own: package.module:Class"
+        )
+        raise UserError(f"{kind} {path!r} is unknown ({hint})")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{kind} {path!r} cannot be imported: {error}") from error
+    if not isinstance(found, type):
+        raise UserError(f"{kind} {path!r} is not a class")
+    return found
+
+
+def load_space(settings: Mapping[str, Any]) -> SearchSpace:
+    """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
+
+    Raises :class:`UserError` that names the setting, its value and what would be admitted.
+    """
+    name = settings["name"]
+    cls = load_class(name, BUILT_IN, "space")
+    if not (issubclass(cls, SearchSpace) and dataclasses.is_dataclass(cls)):
+        raise UserError(f"space {name!r} is not a dataclass derived from repareto.spaces.SearchSpace")
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    changes: dict[str, Any] = {}
+    for key, setting in settings.items():
+        if key == "name":
+            continue
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(defaults)}"
+            raise UserError(f"space.{key}: {name} has no such dimension ({hint})")
+        try:
+            default = defaults[key]
+            changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
+        except UserError as error:
+            raise UserError(f"space.{key}: {error}") from error
+    return cls(**changes)

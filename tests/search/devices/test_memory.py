@@ -1,0 +1,150 @@
+import itertools
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from repareto.search.devices.fusion import fuse_kernels
+from repareto.search.devices.graph import Graph, Operator, TensorInfo
+from repareto.search.devices.memory import Buffer, MemoryRules, live_buffers, place, plan_memory
+from repareto.search.devices.torch_reader import read_module
+from torch import Tensor, nn
+
+NEVER_IN_PLACE = MemoryRules(in_place_kinds=frozenset())
+
+
+@st.composite
+def buffers(draw: st.DrawFn, largest_count: int = 12) -> list[Buffer]:
+    made = []
+    for number in range(draw(st.integers(1, largest_count))):
+        first = draw(st.integers(0, 6))
+        made.append(Buffer(str(number), draw(st.integers(1, 200)), first, draw(st.integers(first, 7))))
+    return made
+
+
+def peak(offsets: list[tuple[Buffer, int]]) -> int:
+    return max(offset + buffer.nbytes for buffer, offset in offsets)
+
+
+def largest_live_sum(given_buffers: list[Buffer]) -> int:
+    return max(sum(b.nbytes for b in given_buffers if b.first <= step <= b.last) for step in range(8))
+
+
+def best_peak(given_buffers: list[Buffer]) -> int:
+    """The optimum: some order of lowest fits reaches it."""
+    best = sum(b.nbytes for b in given_buffers)
+    for order in itertools.permutations(given_buffers):
+        laid: list[tuple[Buffer, int]] = []
+        for buffer in order:
+            taken = sorted((offset, offset + b.nbytes) for b, offset in laid if b.meets(buffer))
+            offset = 0
+            for start, end in taken:
+                if offset + buffer.nbytes <= start:
+                    break
+                offset = max(offset, end)
+            laid.append((buffer, offset))
+        best = min(best, peak(laid))
+    return best
+
+
+@given(buffers(), st.sampled_from([1, 16, 64]))
+def test_no_two_live_buffers_overlap(given_buffers: list[Buffer], alignment: int) -> None:
+    placements = place(given_buffers, alignment)
+    assert {p.buffer for p in placements} == set(given_buffers)
+    for one, other in itertools.combinations(placements, 2):
+        if one.buffer.meets(other.buffer):
+            assert one.end_bytes <= other.offset_bytes or other.end_bytes <= one.offset_bytes
+    assert all(p.offset_bytes % alignment == 0 for p in placements)
+
+
+@settings(deadline=None)
+@given(buffers(largest_count=5))
+def test_the_greedy_plan_lies_between_the_optimum_and_the_sum(given_buffers: list[Buffer]) -> None:
+    greedy = max(p.end_bytes for p in place(given_buffers, alignment_bytes=1))
+    best = best_peak(given_buffers)
+    assert largest_live_sum(given_buffers) <= best <= greedy <= sum(b.nbytes for b in given_buffers)
+
+
+def test_first_gap_by_descending_size() -> None:
+    laid = place([Buffer("small", 16, 0, 2), Buffer("large", 64, 0, 0), Buffer("late", 48, 1, 2)])
+    assert [(p.buffer.name, p.offset_bytes) for p in laid] == [("large", 0), ("late", 0), ("small", 64)]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    names = ["x"]
+    tensors = {"x": TensorInfo("x", (16,), "float32", 64)}
+    operators = []
+    for number in range(draw(st.integers(1, 8))):
+        inputs = tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)))
+        kind = draw(st.sampled_from(["conv", "elementwise", "activation", "view", "pool"]))
+        size = tensors[inputs[0]].nbytes if kind in ("view", "activation") else 16 * draw(st.integers(1, 8))
+        name = f"t{number}"
+        tensors[name] = TensorInfo(name, (size // 4,), "float32", size)
+        operators.append(Operator(kind, name, inputs, (name,), attributes=(("operator", "relu"),)))
+        names.append(name)
+    return Graph.of(tensors, operators, ["x"], [names[-1]])
+
+
+@given(graphs())
+def test_a_plan_is_valid_on_any_graph(graph: Graph) -> None:
+    plan = plan_memory(graph)
+    assert plan.peak_bytes >= plan.lower_bound_bytes > 0
+    for one, other in itertools.combinations(plan.placements, 2):
+        if one.buffer.meets(other.buffer):
+            assert one.end_bytes <= other.offset_bytes or other.end_bytes <= one.offset_bytes
+    assert plan.lower_bound_bytes <= plan_memory(graph, NEVER_IN_PLACE).lower_bound_bytes
+
+
+@given(graphs())
+def test_live_bytes_equal_a_step_by_step_simulation(graph: Graph) -> None:
+    kernels = fuse_kernels(graph)
+    root = {name: name for name in graph.tensors}
+    for kernel in kernels:
+        if kernel.head.kind == "view":
+            root[kernel.outputs[0]] = root[kernel.inputs[0]]
+    sums = []
+    for step in range(len(kernels)):
+        born = {root[n] for k in kernels[: step + 1] for n in k.outputs} | {root["x"]}
+        read_later = {root[n] for k in kernels[step:] for n in k.inputs} | {root[n] for n in graph.outputs}
+        now = {root[n] for n in kernels[step].outputs}
+        sums.append(sum(graph.tensors[n].nbytes for n in born & (read_later | now)))
+    assert plan_memory(graph, NEVER_IN_PLACE).lower_bound_bytes == max(sums, default=64)
+
+
+def test_views_and_fused_activations_need_no_bytes() -> None:
+    plain = nn.Sequential(nn.Conv1d(4, 8, 1), nn.Conv1d(8, 2, 1)).eval()
+    dressed = nn.Sequential(nn.Conv1d(4, 8, 1), nn.ReLU(), nn.Conv1d(8, 2, 1), nn.Flatten()).eval()
+    peaks = [plan_memory(read_module(module, (1, 4, 16)), NEVER_IN_PLACE).peak_bytes for module in (plain, dressed)]
+    assert peaks == [(4 + 8) * 16 * 4] * 2
+
+
+class Sum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv1d(4, 4, 3, padding=1), nn.Conv1d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.one(x))
+        return torch.relu(self.two(y) + y)
+
+
+def test_a_residual_sum_holds_its_branch_and_runs_in_place() -> None:
+    graph = read_module(Sum().eval(), (1, 4, 16))
+    one = 4 * 16 * 4
+    assert plan_memory(graph).peak_bytes == 2 * one
+    plan = plan_memory(graph, NEVER_IN_PLACE)
+    assert (plan.peak_bytes, plan.peak_operator) == (3 * one, "add_3")
+
+
+def test_inputs_and_promised_outputs_are_not_written_over() -> None:
+    tensors = {name: TensorInfo(name, (4,), "float32", 16) for name in "xab"}
+    operators = [Operator("elementwise", "a", ("x",), ("a",)), Operator("elementwise", "b", ("a",), ("b",))]
+    both = Graph.of(tensors, operators, ["x"], ["a", "b"])
+    assert len(live_buffers(both, fuse_kernels(both), MemoryRules())) == 3
+    last = Graph.of(tensors, operators, ["x"], ["b"])
+    assert len(live_buffers(last, fuse_kernels(last), MemoryRules())) == 2
+
+
+def test_a_graph_without_operators() -> None:
+    graph = Graph.of({"x": TensorInfo("x", (5,), "float32", 20)}, [], ["x"], ["x"])
+    assert plan_memory(graph).peak_bytes == 32

@@ -1,0 +1,123 @@
+"""Synthetic speech, small: deterministic, voice-disjoint, balanced, cached."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from repareto.spaces.errors import UserError
+from repareto.trainers.data import espeak, synthetic
+from repareto.trainers.data.cache import SPLITS
+from repareto.trainers.data.dataset import Dataset
+from repareto.trainers.data.synthetic import Synthetic
+from repareto.trainers.data.voices import family
+
+WORDS = ("yes", "stop")
+CLIPS = 160
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setattr(synthetic, "UTTERANCES_A_CHUNK", 30)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Dataset]:
+    def load(seed: int = 0, folder: str = "cache", **settings: object) -> Dataset:
+        usual = {"words": WORDS, "clips": CLIPS}
+        return Synthetic(cache=tmp_path / folder, **{**usual, **settings}).load(seed=seed)  # type: ignore[arg-type]
+
+    return load
+
+
+def all_bytes(dataset: Dataset) -> bytes:
+    assert dataset.noise is not None
+    parts = [getattr(dataset, split).features.tobytes() + getattr(dataset, split).labels.tobytes() for split in SPLITS]
+    return b"".join(parts) + dataset.noise.tobytes() + json.dumps(dataset.front_end).encode()
+
+
+def test_classes_are_balanced_and_the_front_end_is_told(load: Callable[..., Dataset]) -> None:
+    dataset = load()
+    assert dataset.labels == ("yes", "stop", "unknown", "silence")
+    sizes = {split: np.bincount(getattr(dataset, split).labels).tolist() for split in SPLITS}
+    assert sizes == {"train": [28] * 4, "validation": [6] * 4, "test": [6] * 4}
+    assert dataset.input_shape == (40, 50)
+    assert dataset.train.features.dtype == np.float16
+    assert dataset.noise is not None
+    assert dataset.noise.shape[1:] == (40, 50)
+    assert dataset.train.features.mean(dtype=np.float64) == pytest.approx(0, abs=1e-3)
+    assert dataset.train.features.std(dtype=np.float64) == pytest.approx(1, abs=1e-3)
+    assert json.loads(json.dumps(dataset.front_end))["clip_seconds"] == 1.0
+    assert all(np.isfinite(getattr(dataset, split).features).all() for split in SPLITS)
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_cores(
+    load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(0, "first")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert all_bytes(load(0, "one core")) == all_bytes(first)
+    assert all_bytes(load(0, "first")) == all_bytes(first)  # from the cache
+    assert all_bytes(load(1, "one core")) != all_bytes(first)
+
+
+def test_splits_share_no_speaker(load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[Sequence[espeak.Utterance]] = []
+    render = espeak.render
+
+    def recorded(chunks: Sequence[Sequence[espeak.Utterance]], sample_rate_hz: int) -> Iterator[list[np.ndarray]]:
+        rendered.extend(chunks)
+        return render(chunks, sample_rate_hz)
+
+    monkeypatch.setattr(espeak, "render", recorded)
+    dataset = load(silence=False)
+    speakers = iter([family(utterance.variant) for chunk in rendered for utterance in chunk])
+    train, validation, test = ({next(speakers) for _ in range(len(getattr(dataset, split)))} for split in SPLITS)
+    assert not (train & validation or train & test or validation & test)
+    texts = {utterance.text.rstrip(".!?") for chunk in rendered for utterance in chunk}
+    assert set(WORDS) < texts
+    assert texts - set(WORDS) <= set(synthetic.OTHER_WORDS)
+
+
+def test_silence_may_be_a_word_where_it_is_no_class(load: Callable[..., Dataset]) -> None:
+    dataset = load(words=("yes", "silence"), unknown=False, silence=False)
+    assert dataset.labels == ("yes", "silence")
+    assert np.bincount(dataset.test.labels).tolist() == [12, 12]
+
+
+def test_noisier_settings_are_noisier(load: Callable[..., Dataset]) -> None:
+    clean, noisy = (load(snr_db=snr_db, unknown=False, silence=False) for snr_db in ((60, 60), (0, 0)))
+    contrast = [
+        np.median(dataset.train.features.max(axis=2) - dataset.train.features.min(axis=2)) * dataset.front_end["std"]
+        for dataset in (clean, noisy)
+    ]
+    assert contrast[0] > 2 * contrast[1]
+
+
+def test_a_word_without_sound_is_told(load: Callable[..., Dataset]) -> None:
+    with pytest.raises(UserError, match="no sound of"):
+        load(words=("yes", "\u200b"), unknown=False, silence=False, clips=40)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clips": 79}, "clips 79: too few for 4 classes; need at least 80"),
+        ({"snr_db": (30, 10)}, "snr_db 30 to 10: the range is reversed"),
+        ({"words": ("yes", "yes")}, "'yes' is there twice"),
+        ({"words": ("yes", "silence")}, "also an extra class"),
+        ({"clip_seconds": 0.0}, "at least one frame"),
+    ],
+)
+def test_settings_that_cannot_be(change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Synthetic(**{"words": WORDS, "clips": CLIPS, **change})  # type: ignore[arg-type]
+
+
+def test_the_defaults_are_the_12_class_task() -> None:
+    assert len(Synthetic().labels()) == 12

@@ -1,0 +1,62 @@
+"""How the log-mel features of three splits become one normalised dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...spaces.errors import UserError
+from ..features import LogMel, Normalisation
+from .dataset import Dataset, Split
+
+
+def clip_samples(source: str, clip_seconds: float, log_mel: LogMel) -> int:
+    """Samples of one clip; raises :class:`UserError` where that is less than one frame."""
+    samples = round(clip_seconds * log_mel.sample_rate_hz)
+    if log_mel.frames(samples) < 1:
+        raise UserError(
+            f"{source}: clip_seconds {clip_seconds}: must hold at least one frame of {log_mel.hop_ms:g} ms (try 1.0)"
+        )
+    return samples
+
+
+def log_mel_dataset(
+    name: str,
+    labels: Sequence[str],
+    splits: Mapping[str, Split],
+    noise: np.ndarray,
+    log_mel: LogMel,
+    clip_seconds: float,
+    notes: Sequence[str],
+) -> Dataset:
+    """Normalise by the training split's mean and deviation; float16, which keeps 0.01 dB at the levels that occur.
+
+    ``splits`` (train, validation, test) and ``noise`` hold log-mel features as they come from ``log_mel``.
+    """
+    if not len(splits["train"]):
+        raise UserError(f"data {name}: the train split is empty; add recordings or change the split")
+    normalisation = Normalisation.of(splits["train"].features)
+
+    def normalised(features: np.ndarray) -> np.ndarray:
+        halves = np.empty(features.shape, np.float16)
+        for clip, half in zip(features, halves, strict=True):  # one by one: a large split has no room for copies
+            half[:] = normalisation.apply(clip)
+        return halves
+
+    return Dataset(
+        name=name,
+        labels=tuple(labels),
+        train=Split(normalised(splits["train"].features), splits["train"].labels),
+        validation=Split(normalised(splits["validation"].features), splits["validation"].labels),
+        test=Split(normalised(splits["test"].features), splits["test"].labels),
+        front_end={
+            **log_mel.describe(),
+            "clip_seconds": clip_seconds,
+            "frames": int(noise.shape[2]),
+            "mean": normalisation.mean,
+            "std": normalisation.std,
+        },
+        noise=normalised(noise),
+        notes=tuple(notes),
+    )

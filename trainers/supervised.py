@@ -1,0 +1,193 @@
+"""Supervised training of one classifier, an epoch at a time, the same from the same seed."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..spaces.errors import UserError
+from .augment import Augment
+from .data.dataset import Dataset, Split
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a candidate learns. A space may override any field but ``epochs`` by a parameter ``training.<field>``."""
+
+    epochs: int = 12
+    """The full fidelity: only candidates trained this long reach the front."""
+    batch_size: int = 128
+    learning_rate: float = 4e-3
+    """Peak of the schedule: linear warm-up, then a cosine to zero."""
+    weight_decay: float = 1e-2
+    """Of kernels and linear weights; biases and normalisations have none."""
+    warmup_fraction: float = 0.1
+    label_smoothing: float = 0.05
+    augment: Augment = field(default_factory=Augment)
+    """Applied to audio features only."""
+    mixed_precision: bool = True
+    """bfloat16 autocast on CUDA; a CPU always trains in float32."""
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        for name, value in positive.items():
+            if not value > 0:
+                raise UserError(f"training.{name} = {value}: must be positive")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"training.label_smoothing = {self.label_smoothing}: must be in [0, 1)")
+
+    def overridden(self, values: dict[str, Any]) -> TrainingConfig:
+        """Return a copy with ``values``; raises :class:`UserError` for a field that does not exist or is fixed."""
+        known = set(asdict(self)) - {"epochs"}
+        if odd := sorted(set(values) - known):
+            raise UserError(f"training.{odd[0]} cannot be searched (known: {', '.join(sorted(known))})")
+        return replace(self, **values)
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite: the candidate has failed, the search has not."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """``loss`` is the mean over the epoch's examples; ``seconds`` is wall-clock time."""
+
+    epoch: int
+    loss: float
+    seconds: float
+
+
+class SupervisedTrainer:
+    """Trains ``model`` on ``dataset.train`` with AdamW, a cosine schedule and label smoothing.
+
+    All random numbers of the data order and of augmentation come from a generator seeded with ``seed``; the caller
+    seeds torch itself before it builds the model, for initial weights and dropout.
+    """
+
+    def __init__(
+        self, model: nn.Module, dataset: Dataset, config: TrainingConfig, *, seed: int, device: str = "cpu"
+    ) -> None:
+        self.model = model.to(device)
+        self.config = config
+        self.device = torch.device(device)
+        self.epoch = 0
+        self._generator = torch.Generator(device=device).manual_seed(seed)
+        self._features, self._labels = _on_device(dataset.train, self.device)
+        self._noise = None if dataset.noise is None else _tensor(dataset.noise).to(self.device)
+        is_audio = dataset.front_end["kind"] == "log_mel"
+        self._augment = config.augment.fitted_to(dataset.front_end) if is_audio else None
+        self._optimizer = torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=self.device.type == "cuda"
+        )
+        self._steps_per_epoch = math.ceil(len(self._labels) / config.batch_size)
+        steps = self._steps_per_epoch * config.epochs
+        warmup = max(1, round(steps * config.warmup_fraction))
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: _warmup_then_cosine(step, warmup, steps)
+        )
+
+    def train_epoch(self) -> EpochResult:
+        """Train one more epoch; raises :class:`TrainingDivergedError` when the loss is not finite."""
+        start = time.perf_counter()
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        for features, labels in self._batches():
+            with self._autocast():
+                loss = F.cross_entropy(self.model(features), labels, label_smoothing=self.config.label_smoothing)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+            self._schedule.step()
+            total += loss.detach() * len(labels)
+        self.epoch += 1
+        # Looked at once an epoch: a look at every step would make a GPU wait.
+        mean = total.item() / len(self._labels)
+        if not math.isfinite(mean):
+            raise TrainingDivergedError(f"the loss is {mean} in epoch {self.epoch}")
+        return EpochResult(self.epoch, mean, time.perf_counter() - start)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self._labels), generator=self._generator, device=self.device)
+        for indices in order.split(self.config.batch_size):
+            # A batch of one has no batch statistics.
+            if len(indices) == 1 and len(order) > 1:
+                continue
+            features = self._features[indices].float()
+            if self._augment is not None:
+                features = self._augment(features, self._noise, self._generator)
+            yield features, self._labels[indices]
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.device.type == "cuda" and self.config.mixed_precision
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that an uninterrupted run would have at this point, random generators included."""
+        state = {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "generator": self._generator.get_state(),
+            "torch_generator": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            state["cuda_generator"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`, bit for bit on a CPU."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["torch_generator"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_generator"].cpu(), self.device)
+
+
+@torch.no_grad()
+def error_rate(model: nn.Module, split: Split, *, device: str = "cpu", batch_size: int = 512) -> float:
+    """Return the share of ``split`` that the model, put into eval mode, classifies wrongly."""
+    was_training = model.training
+    model.eval()
+    wrong = 0
+    for start in range(0, len(split), batch_size):
+        features = _tensor(split.features[start : start + batch_size]).to(device).float()
+        labels = _tensor(split.labels[start : start + batch_size]).to(device)
+        wrong += int((model(features).argmax(1) != labels).sum())
+    model.train(was_training)
+    return wrong / len(split)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        # Arrays out of shared memory are read-only, and nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _on_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    return _tensor(split.features).to(device), _tensor(split.labels).to(device)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    kernels = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _warmup_then_cosine(step: int, warmup: int, steps: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
