@@ -53,6 +53,7 @@ def log_model(
             flavor=mlflow.onnx,
             run_id=run_id,
             onnx_model=onnx.load(onnx_path),
+            onnx_execution_providers=["CPUExecutionProvider"],
             signature=signature,
             # Named, for MLflow would otherwise load the model in a process of its own to find them out.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("numpy", "onnx", "onnxruntime")],

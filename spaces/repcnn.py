@@ -15,7 +15,6 @@ from torch import nn
 from .branches import BranchedConv, ConvShape, Topology
 from .space import TRAINING_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
 
-POOLS = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 STEM_KERNEL = 3
 
 
@@ -70,15 +69,21 @@ class RepCNN(SearchSpace):
         return tuple(parameters)
 
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        if len(input_shape) == 2:
+            # One-dimensional convolutions are written as two-dimensional ones of height 1: in channels-last order they
+            # train up to three times faster, and more runtimes have fast kernels for them.
+            bands, frames = input_shape
+            layers.append(nn.Unflatten(1, (bands, 1)))
+            input_shape = (bands, 1, frames)
         in_channels, *spatial = input_shape
-        dims = len(spatial)
         width = candidate.integer("stage1.width")
-        stem_shape = ConvShape(in_channels, width, (STEM_KERNEL,) * dims)
-        layers: list[nn.Module] = [BranchedConv(stem_shape, _topology(candidate, 1)), nn.ReLU()]
+        stem = ConvShape(in_channels, width, _kernel_size(STEM_KERNEL, spatial))
+        layers += [BranchedConv(stem, _topology(candidate, 1)), nn.ReLU()]
         block = _separable_block if candidate["form"] == "separable" else _full_block
         for stage in range(1, candidate.integer("stages") + 1):
             out_channels = candidate.integer(f"stage{stage}.width")
-            kernel_size = (candidate.integer(f"stage{stage}.kernel"),) * dims
+            kernel_size = _kernel_size(candidate.integer(f"stage{stage}.kernel"), spatial)
             topology = _topology(candidate, stage)
             for index in range(candidate.integer(f"stage{stage}.blocks")):
                 stride = candidate.integer(f"stage{stage}.stride") if index == 0 else 1
@@ -86,9 +91,14 @@ class RepCNN(SearchSpace):
                 spatial = [ceil(size / stride) for size in spatial]
                 width = out_channels
         # A pool of fixed size, not a mean: several runtimes do not delegate means.
-        pool = POOLS[dims](tuple(spatial))
+        pool = nn.AvgPool2d((spatial[0], spatial[1]))
         dropout = nn.Dropout(float(candidate["dropout"]))
         return nn.Sequential(*layers, pool, nn.Flatten(), dropout, nn.Linear(width, classes))
+
+
+def _kernel_size(size: int, spatial: list[int]) -> tuple[int, int]:
+    """Return a square kernel, or a flat one where the input has height 1."""
+    return (1 if spatial[0] == 1 else size, size)
 
 
 def _topology(candidate: Candidate, stage: int) -> Topology:

@@ -119,7 +119,7 @@ class LogMel:
             center=False,
             return_complex=True,
         )
-        power = torch.view_as_real(spectrum).square().sum(-1)
+        power = spectrum.real.square() + spectrum.imag.square()
         band_power = power.transpose(1, 2) @ mel_matrix
         return band_power.clamp_min(POWER_FLOOR).log().transpose(1, 2)[..., : self.frames(chunk.shape[1])]
 

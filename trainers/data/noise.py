@@ -29,11 +29,11 @@ def pink(count: int, samples: int, rng: np.random.Generator) -> np.ndarray:
 def babble(clips: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Several of ``clips`` (m, s) at once, each at the same level and turned to another start: (n, s), RMS 1."""
     samples = clips.shape[1]
-    position = np.arange(samples)
+    level = at_rms(clips, 1.0)
     mixed = np.zeros((count, samples), np.float32)
     for row in mixed:
-        for clip in at_rms(clips[rng.integers(len(clips), size=TALKERS)], 1.0):
-            row += clip[(position + rng.integers(samples)) % samples]
+        for talker in rng.integers(len(clips), size=TALKERS):
+            row += np.roll(level[talker], rng.integers(samples))
     return at_rms(mixed, 1.0)
 
 
@@ -62,12 +62,13 @@ def add_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: np.ndarray) -> np.
 
 def at_rms(waveforms: np.ndarray, rms: np.ndarray | float) -> np.ndarray:
     """``waveforms`` (n, s) scaled to ``rms``, one number or (n, 1); digital silence stays silent."""
-    scaled: np.ndarray = (waveforms * (rms / np.maximum(_rms(waveforms), 1e-12))).astype(np.float32)
+    scale = (rms / np.maximum(_rms(waveforms), 1e-12)).astype(np.float32)
+    scaled: np.ndarray = np.multiply(waveforms, scale, dtype=np.float32)
     return scaled
 
 
 def _rms(waveforms: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.mean(np.square(waveforms, dtype=np.float64), axis=1, keepdims=True))
+    return np.sqrt(np.square(waveforms).mean(axis=1, keepdims=True, dtype=np.float64))
 
 
 def windows(
