@@ -30,6 +30,9 @@ claims: .venv/installed
 
 bench: bench-overhead bench-first_light
 
+bench-recordings: .venv/installed
+	$(BIN)/python -m benchmarks.recordings --data "$(DATA)"
+
 bench-%: .venv/installed
 	$(BIN)/python -m benchmarks.$*
 

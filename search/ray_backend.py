@@ -90,7 +90,13 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 
-def run_on_ray(study: Study, job: Job, dataset: Dataset, workers: WorkersSection) -> None:
+def run_on_ray(
+    study: Study,
+    job: Job,
+    dataset: Dataset,
+    workers: WorkersSection,
+    trainable: type[CandidateTrainable] = CandidateTrainable,
+) -> None:
     """Run the study until it has no more trials or time.
 
     Raises :class:`UserError` for a cluster that cannot be reached or a full disk; the study can be continued.
@@ -100,7 +106,7 @@ def run_on_ray(study: Study, job: Job, dataset: Dataset, workers: WorkersSection
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(CandidateTrainable, job=job, dataset=dataset),
+                tune.with_parameters(trainable, job=job, dataset=dataset),
                 {"cpu": workers.cpus, "gpu": workers.gpus},
             ),
             tune_config=tune.TuneConfig(

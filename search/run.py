@@ -30,6 +30,7 @@ from .tracking import MlflowView, default_artifacts, default_tracking_uri
 
 if TYPE_CHECKING:
     from .mlflow_runs import MlflowRuns
+    from .worker import CandidateTrainable
 
 Say = Callable[[str], None]
 
@@ -66,8 +67,8 @@ def run_search(
     dataset = load_data(parts, say)
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     if ledger is None:
-        ledger = Ledger.create(config.store, config.study, _header(parts, dataset, appraiser))
-    outcome = _train(parts, ledger, dataset, appraiser, trials, deadline, say)
+        ledger = Ledger.create(config.store, config.study, new_header(parts, dataset, appraiser))
+    outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if not outcome.interrupted:
         _complete_front(config, ledger, say)
     return Outcome(read_results(ledger), outcome.unfinished, outcome.interrupted)
@@ -91,7 +92,8 @@ def profile_config(config: Config, say: Say) -> tuple[Candidate, Profile]:
     return candidate, Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))(candidate)
 
 
-def _header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
+def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
+    """Return what the ledger keeps of a study from its creation on; scouts for its reference point."""
     config = parts.config
     reference = scout_reference(
         parts.space,
@@ -132,11 +134,20 @@ def read_results(ledger: Ledger) -> Results:
     return Results(Config(**header["config"]).parsed_objectives(), header["reference"], ledger.records())
 
 
-def _train(
-    parts: Parts, ledger: Ledger, dataset: Dataset, appraiser: Appraiser, trials: int, deadline: float, say: Say
+def train(
+    parts: Parts,
+    ledger: Ledger,
+    dataset: Dataset,
+    appraiser: Appraiser,
+    *,
+    trials: int,
+    deadline: float = math.inf,
+    say: Say,
+    trainable: type[CandidateTrainable] | None = None,
 ) -> Outcome:
+    """Train until the study has ``trials`` trained candidates, watched by MLflow and the progress line."""
     from .ray_backend import run_on_ray
-    from .worker import Job
+    from .worker import CandidateTrainable, Job
 
     config, epochs = parts.config, parts.training.epochs
     before = read_results(ledger)
@@ -167,7 +178,7 @@ def _train(
     status = "KILLED"
     try:
         with progress:
-            run_on_ray(study, job, dataset, config.workers)
+            run_on_ray(study, job, dataset, config.workers, trainable or CandidateTrainable)
         if not study.unfinished:
             status = "FINISHED"
     finally:

@@ -49,6 +49,9 @@ def print_front(results: Results) -> None:
 
     console = Console()
     counts = results.counts
+    if not results.finished:
+        console.print("no model trained in full within the budgets yet")
+        return
     trained = sum(count for state, count in counts.items() if state.was_trained)
     table = Table(title=f"front: {len(results.front)} of {counts[State.FINISHED]} models trained in full")
     table.add_column("trial", justify="right")

@@ -1,0 +1,1 @@
+"""Every published figure: the script that prints it, and its dated result in ``results/``."""

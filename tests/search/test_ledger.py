@@ -1,0 +1,313 @@
+"""The one ledger: what it says happened, happened, also for the next driver."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from repareto.search.ledger import Ledger, constraint_attributes
+from repareto.search.records import EpochPoint, State
+from repareto.search.results import objective_values
+from repareto.spaces.errors import UserError
+from repareto.spaces.space import Int
+
+BUDGET = {"latency": -0.5, "peak_memory": -0.1}
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with no study: making its tables costs a tenth of a second."""
+    store = tmp_path_factory.mktemp("store")
+    assert Ledger.find(store, "none") is None
+    return store
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Path:
+    (tmp_path / "ledger.db").write_bytes((empty_store / "ledger.db").read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(lab, store: Path) -> Ledger:
+    return lab.ledger(store)
+
+
+def plain(profile: Any) -> dict[str, Any]:
+    data = asdict(profile)
+    return {**data, "unknown_operators": list(data["unknown_operators"])}
+
+
+def start(lab, ledger: Ledger, seed: int = 0) -> int:
+    candidate = lab.candidate(seed)
+    return ledger.start(candidate, lab.distributions(candidate), asdict(lab.profile(candidate)))
+
+
+def finish(lab, ledger: Ledger, number: int, constraints: dict[str, float]) -> None:
+    record = next(record for record in ledger.records() if record.number == number)
+    measurement = lab.measurement(record.candidate, complete=True)
+    values = [measurement.figures[objective.key] for objective in lab.objectives]
+    ledger.finish(number, measurement, values, constraints)
+
+
+@pytest.fixture
+def reopened(lab, store: Path):
+    """Return what another process finds in the same file."""
+    return lambda: Ledger.open(store, "study")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_state_comes_back(lab, ledger: Ledger, reopened, seed: int) -> None:
+    candidate = lab.candidate(seed)
+    curve = lab.curve(candidate, 2)
+    numbers = {state: start(lab, ledger, seed) for state in State if state is not State.REJECTED}
+    for number in numbers.values():
+        ledger.record_curve(number, curve)
+    finish(lab, ledger, numbers[State.FINISHED], BUDGET)
+    ledger.stop(numbers[State.STOPPED], "dominated", {"fidelity": 0.7})
+    ledger.fail(numbers[State.FAILED], "the loss is NaN")
+    profile = asdict(lab.profile(candidate))
+    distributions = lab.distributions(candidate)
+    numbers[State.REJECTED] = ledger.reject(candidate, distributions, profile, "too slow", {"latency": 0.3})
+    ledger.record_measured(numbers[State.FINISHED], {"latency_us": {"value": 3.5}})
+
+    records = reopened().records()
+    assert [record.number for record in records] == sorted(numbers.values()) == list(range(5))
+    by_state = {state: records[number] for state, number in numbers.items()}
+    for state, record in by_state.items():
+        assert record.state is state
+        assert record.candidate == candidate and record.candidate.digest == candidate.digest
+        assert record.profile == plain(lab.profile(candidate))
+        assert record.curve == (() if state is State.REJECTED else curve)
+        assert all(isinstance(point, EpochPoint) for point in record.curve)
+        assert (record.measurement is not None) == (state is State.FINISHED)
+        assert (record.ended is None) == (state is State.RUNNING)
+        assert record.ended is None or record.ended >= record.started > 1.7e9
+        assert record.feasible == (state not in (State.STOPPED, State.REJECTED))
+    finished = by_state[State.FINISHED]
+    assert finished.measurement == lab.measurement(candidate, complete=True)
+    assert finished.measured == {"latency_us": {"value": 3.5}}
+    assert by_state[State.STOPPED].reason == "dominated"
+    assert by_state[State.FAILED].reason == "the loss is NaN"
+    assert by_state[State.REJECTED].reason == "too slow"
+
+
+def test_what_another_process_reads_equals_what_the_writer_reads(lab, ledger: Ledger, reopened) -> None:
+    start(lab, ledger)
+    finish(lab, ledger, start(lab, ledger, 1), BUDGET)
+    assert ledger.records() == reopened().records()
+
+
+def test_numbers_go_on_where_they_were(lab, ledger: Ledger, reopened) -> None:
+    assert [start(lab, ledger, seed) for seed in range(3)] == [0, 1, 2]
+    again = reopened()
+    again.records()
+    assert start(lab, again) == 3
+    again.fail(0, "by another process than the one that began it")
+    assert again.records()[0].state is State.FAILED
+
+
+def test_optuna_reads_the_same_study(lab, ledger: Ledger, store: Path) -> None:
+    number = start(lab, ledger)
+    finish(lab, ledger, number, BUDGET)
+    start(lab, ledger, 1)
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{store / 'ledger.db'}")
+    assert study.directions == [StudyDirection.MINIMIZE] * 3
+    first, second = study.trials
+    assert first.state is TrialState.COMPLETE and second.state is TrialState.RUNNING
+    assert first.params == dict(lab.candidate())
+    assert first.constraints == BUDGET
+    assert tuple(first.values) == objective_values(lab.objectives, ledger.records()[0])
+    assert [trial.number for trial in study.best_trials] == [0]
+
+
+def test_what_breaks_a_budget_is_infeasible_for_optuna_too(lab, ledger: Ledger, store: Path) -> None:
+    finish(lab, ledger, start(lab, ledger), {"error": 0.2})
+    assert ledger.records()[0].state is State.FINISHED
+    assert not ledger.records()[0].feasible
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{store / 'ledger.db'}")
+    assert study.best_trials == []
+
+
+def test_an_ended_trial_cannot_be_changed(lab, ledger: Ledger) -> None:
+    number = start(lab, ledger)
+    ledger.fail(number, "first")
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        ledger.stop(number, "second", {})
+    assert ledger.records()[0].reason == "first"
+
+
+def test_a_curve_that_is_written_again_is_replaced(lab, ledger: Ledger) -> None:
+    number = start(lab, ledger)
+    ledger.record_curve(number, lab.curve(lab.candidate(), 3))
+    ledger.record_curve(number, lab.curve(lab.candidate(), 1))
+    assert ledger.records()[0].curve == lab.curve(lab.candidate(), 1)
+
+
+class _KilledError(BaseException):
+    """The driver is gone."""
+
+
+@pytest.fixture
+def killed_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within, a driver dies just before the write that makes a trial's end real."""
+
+    def die(*_arguments: object) -> None:
+        raise _KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RDBStorage, "set_trial_state_values", die)
+        yield patch
+
+
+@pytest.mark.parametrize("end", ["finish", "stop", "fail"])
+def test_a_trial_whose_end_was_not_written_runs_again(lab, ledger, reopened, killed_before_the_end, end: str) -> None:
+    number = start(lab, ledger)
+    with pytest.raises(_KilledError):
+        if end == "finish":
+            finish(lab, ledger, number, BUDGET)
+        elif end == "stop":
+            ledger.stop(number, "dominated", {"fidelity": 0.7})
+        else:
+            ledger.fail(number, "the loss is NaN")
+    killed_before_the_end.undo()
+    again = reopened()
+    (record,) = again.records()
+    assert record.state is State.RUNNING
+    assert record.measurement is None and record.ended is None
+    # It was stopped or broken by the driver that died; this one trains it in full.
+    finish(lab, again, number, BUDGET)
+    (record,) = reopened().records()
+    assert record.state is State.FINISHED
+    assert record.feasible, "nothing that the dead driver wrote counts any more"
+    assert record.reason == ""
+
+
+def test_find_and_create(lab, store: Path) -> None:
+    assert Ledger.find(store, "study") is None
+    header = lab.header(seed=3)
+    Ledger.create(store, "study", header)
+    found = Ledger.find(store, "study")
+    assert found is not None and found.header()["identity"]["seed"] == 3
+    assert found.header() == Ledger.open(store, "study").header()
+    assert Ledger.find(store, "other") is None
+
+
+def test_the_store_is_made(lab, tmp_path: Path) -> None:
+    store = tmp_path / "a" / "b"
+    Ledger.create(store, "study", lab.header())
+    assert (store / "ledger.db").exists()
+    with sqlite3.connect(store / "ledger.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_two_studies_in_one_store(lab, store: Path) -> None:
+    one, two = lab.ledger(store, "one"), lab.ledger(store, "two")
+    assert start(lab, one) == 0
+    assert start(lab, two) == 0
+    assert start(lab, one) == 1
+    one.record_measured(1, {"x": 1})
+    assert [record.number for record in two.records()] == [0]
+    assert one.records()[1].measured == {"x": 1}
+
+
+def headerless(store: Path) -> None:
+    """What a driver leaves that was killed between the two writes of a creation."""
+    storage = RDBStorage(f"sqlite:///{store / 'ledger.db'}")
+    storage.create_new_study([StudyDirection.MINIMIZE] * 3, "study")
+    storage.engine.dispose()
+
+
+def test_a_study_without_header_is_made_anew(lab, store: Path) -> None:
+    headerless(store)
+    assert Ledger.find(store, "study") is None
+    assert start(lab, lab.ledger(store)) == 0
+
+
+def test_a_study_without_header_cannot_be_opened(store: Path) -> None:
+    headerless(store)
+    with pytest.raises(UserError, match='study "study"'):
+        Ledger.open(store, "study").header()
+
+
+def test_an_unknown_study_lists_those_there_are(lab, store: Path) -> None:
+    with pytest.raises(UserError, match=r'study "x" is not in .* \(there: none\)'):
+        Ledger.open(store, "x")
+    lab.ledger(store, "two")
+    lab.ledger(store, "one")
+    with pytest.raises(UserError, match=r'study "x" is not in .* \(there: one, two\)'):
+        Ledger.open(store, "x")
+
+
+def test_a_missing_store_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no ledger there \(run a search first"):
+        Ledger.open(tmp_path / "nowhere", "x")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("this is no database" * 100)
+    with pytest.raises(UserError, match=r"ledger\.db"):
+        Ledger.open(tmp_path, "x")
+
+
+def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
+    """SQLite's own error, for a database that may not grow."""
+
+    def bound(connection: Any, *_others: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")
+
+    sqlalchemy.event.listen(ledger._storage.engine, "connect", bound)
+    ledger._storage.engine.dispose()
+    with pytest.raises(UserError, match="no space left|disk is full"):
+        for seed in range(100):
+            start(lab, ledger, seed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "another seed (0 there, 1 here)"),
+        ({"device": "host"}, 'another device (null there, "host" here)'),
+        ({"budgets": {"latency": 1000.0}}, "another budgets ("),
+    ],
+)
+def test_other_settings_are_refused(lab, store: Path, ledger: Ledger, change: dict[str, Any], message: str) -> None:
+    identity = {**lab.header()["identity"], **change}
+    with pytest.raises(UserError) as raised:
+        ledger.refuse_another(identity, store)
+    assert str(raised.value).startswith(f'study "study" exists in {store} with {message}')
+    assert "choose another study name, or the old settings to continue it" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"width": Int(4, 32, step=4)}, "width.high: 64 there, 32 here"),
+        ({"depth": Int(1, 5)}, "depth.low: 2 there, 1 here"),
+    ],
+)
+def test_another_space_is_refused_with_the_first_difference(lab, store, ledger, changes, where: str) -> None:
+    other = replace(lab.space, **changes)
+    with pytest.raises(UserError) as raised:
+        ledger.refuse_another({"space": other.describe()}, store)
+    assert f"with another space ({where})" in str(raised.value)
+
+
+def test_the_same_settings_go_on(lab, store: Path, ledger: Ledger, reopened) -> None:
+    ledger.refuse_another(lab.header()["identity"], store)
+    reopened().refuse_another(lab.header()["identity"], store)
+
+
+def test_constraints_are_optunas_own() -> None:
+    trial = optuna.trial.create_trial(values=[1.0, 2.0], constraints={"latency": -0.5, "fidelity": 0.25})
+    assert constraint_attributes({"latency": -0.5, "fidelity": 0.25}) == trial.system_attrs
+    assert constraint_attributes({}) == {}

@@ -1,0 +1,24 @@
+"""What the ledger keeps of a trial."""
+
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+from repareto.search.devices.profile import FIGURES
+from repareto.search.records import State, profile_figures
+
+
+def test_states_that_count_as_trained() -> None:
+    assert {state for state in State if state.was_trained} == {State.FINISHED, State.STOPPED, State.FAILED}
+    assert [str(state) for state in State] == ["running", "finished", "stopped", "rejected", "failed"]
+
+
+def test_the_figures_of_a_profile(lab) -> None:
+    profile = lab.profile(lab.candidate())
+    assert profile_figures(asdict(profile)) == {name: profile.value(name) for name in FIGURES}
+    assert profile_figures({}) == {}
+
+
+def test_a_record_cannot_be_changed(lab) -> None:
+    record = lab.record(0)
+    with pytest.raises(FrozenInstanceError):
+        record.state = State.FAILED

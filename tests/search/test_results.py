@@ -1,0 +1,88 @@
+"""What a study has found."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from repareto.search.front import hypervolume
+from repareto.search.records import State
+from repareto.search.results import objective_values
+
+
+@st.composite
+def drawn_records(draw):
+    """Numbers, states, feasibility and the three objectives of some trials, values drawn coarsely for ties."""
+    return [
+        (
+            draw(st.sampled_from(list(State))),
+            draw(st.booleans()),
+            draw(st.integers(0, 9)) / 10,
+            draw(st.integers(0, 5)) * 200.0,
+            draw(st.integers(0, 5)) * 16384.0,
+        )
+        for _ in range(draw(st.integers(0, 8)))
+    ]
+
+
+def made(lab, drawn):
+    return [
+        lab.record(number, error, latency, memory, state=state, feasible=feasible)
+        for number, (state, feasible, error, latency, memory) in enumerate(drawn)
+    ]
+
+
+@given(drawn_records())
+def test_only_feasible_models_of_full_fidelity_reach_the_front(lab, drawn) -> None:
+    records = made(lab, drawn)
+    results = lab.results(*records)
+    eligible = [r for r in records if r.state is State.FINISHED and r.feasible]
+    assert set(r.number for r in results.finished) == {r.number for r in eligible}
+    values = {r.number: np.array(objective_values(lab.objectives, r)) for r in eligible}
+    expected = {
+        number
+        for number, value in values.items()
+        if not any((other <= value).all() and (other < value).any() for other in values.values())
+    }
+    assert {record.number for record in results.front} == expected
+    assert sum(results.counts.values()) == len(records)
+
+
+@given(drawn_records())
+def test_the_hypervolume_never_falls_and_ends_at_that_of_the_front(lab, drawn) -> None:
+    results = lab.results(*made(lab, drawn))
+    steps = results.hypervolume_by_trial()
+    trained = [record for record in results.records if record.state.was_trained]
+    assert [step for step, _, _ in steps] == list(range(1, len(trained) + 1))
+    shares = [share for _, share, _ in steps]
+    assert all(later >= earlier - 1e-12 for earlier, later in zip(shares, shares[1:], strict=False))
+    assert all(0 <= share <= 1 for share in shares)
+    front = np.array([objective_values(lab.objectives, r) for r in results.front]).reshape(-1, 3)
+    assert results.hypervolume == pytest.approx(hypervolume(front, results.reference))
+    if steps:
+        assert shares[-1] == pytest.approx(results.hypervolume)
+        assert [ended for *_, ended in steps] == sorted(record.ended for record in trained)
+
+
+def test_the_front_stands_in_order_of_the_first_objective(lab) -> None:
+    records = [lab.record(0, 0.3, 100), lab.record(1, 0.1, 300), lab.record(2, 0.2, 200), lab.record(3, 0.4, 400)]
+    assert [record.number for record in lab.results(*records).front] == [1, 2, 0]
+
+
+def test_steps_follow_the_ends_and_not_the_numbers(lab) -> None:
+    late, early = lab.record(0, 0.1, ended=20.0), lab.record(1, 0.5, ended=10.0)
+    steps = lab.results(late, early).hypervolume_by_trial()
+    assert [ended for *_, ended in steps] == [10.0, 20.0]
+    assert steps[0][1] == pytest.approx(lab.results(early).hypervolume)
+
+
+def test_no_trials(lab) -> None:
+    results = lab.results()
+    assert results.front == () and results.finished == ()
+    assert results.hypervolume == 0
+    assert results.hypervolume_by_trial() == []
+    assert results.values([]).shape == (0, 3)
+    assert results.counts[State.FINISHED] == 0
+
+
+def test_equal_models_are_on_the_front_together(lab) -> None:
+    assert [record.number for record in lab.results(lab.record(0), lab.record(1)).front] == [0, 1]

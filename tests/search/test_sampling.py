@@ -1,0 +1,202 @@
+"""Proposals: conditional, reproducible, and blind to nothing that the ledger knows."""
+
+import random
+from dataclasses import replace
+from typing import get_args
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from repareto.search.config import Sampler
+from repareto.search.ledger import Ledger
+from repareto.search.sampling import Proposer, candidate_seed, distribution, make_sampler
+from repareto.spaces.space import Choice, Float, Int
+
+SAMPLERS = get_args(Sampler)
+STARTUP = 3
+
+
+def test_a_distribution_for_each_dimension() -> None:
+    assert distribution(Int(1, 9, step=2)) == IntDistribution(1, 9, step=2)
+    assert distribution(Float(0.1, 10, log=True)) == FloatDistribution(0.1, 10, log=True)
+    assert distribution(Float(0, 1)) == FloatDistribution(0, 1)
+    assert distribution(Choice((False, 3, "a"))) == CategoricalDistribution((False, 3, "a"))
+
+
+def test_seeds_of_candidates_are_apart_and_stay() -> None:
+    seeds = {candidate_seed(seed, number) for seed in range(20) for number in range(50)}
+    assert len(seeds) == 1000
+    assert candidate_seed(1, 2) == candidate_seed(1, 2) != candidate_seed(2, 1)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert candidate_seed(0, 0) == 2968811710, "frozen: a change makes every old study another one"
+
+
+def settle(lab, proposer: Proposer, number: int, candidate) -> None:
+    """Give a trial one of the ends there are, by its number: most are trained, some stopped, rejected, failed."""
+    kind = number % 5
+    if kind == 3:
+        proposer.settle(number, TrialState.PRUNED, None, {"latency": 0.5})
+    elif kind == 4 and number % 2:
+        proposer.settle(number, TrialState.FAIL, None, {})
+    elif kind == 4:
+        proposer.settle(number, TrialState.PRUNED, None, {"fidelity": 0.6})
+    else:
+        profile = lab.profile(candidate)
+        values = [lab.error(candidate), profile.value("latency_us"), profile.value("peak_memory_bytes")]
+        proposer.settle(number, TrialState.COMPLETE, values, {"latency": -0.1})
+
+
+def proposals(lab, proposer: Proposer, first: int, count: int) -> list:
+    made = []
+    for number in range(first, first + count):
+        candidate, _ = proposer.propose()
+        made.append(candidate)
+        settle(lab, proposer, number, candidate)
+    return made
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_proposal_is_a_candidate_of_the_space(lab, sampler: str) -> None:
+    proposer = lab.proposer(sampler=sampler, startup_trials=STARTUP)
+    for number in range(6):
+        candidate, distributions = proposer.propose()
+        assert lab.space.candidate(dict(candidate)) == candidate
+        assert set(distributions) == set(candidate)
+        assert ("depth" in candidate) == (candidate["form"] == "deep")
+        assert distributions == lab.distributions(candidate)
+        settle(lab, proposer, number, candidate)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_same_seed_proposes_the_same_and_another_seed_another(lab, sampler: str) -> None:
+    one, same, other = (proposals(lab, lab.proposer(sampler=sampler, startup_trials=STARTUP, seed=s), 0, 6) for s in (0, 0, 1))
+    assert one == same
+    assert one != other
+    assert len(set(one)) > 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_global_random_generators_play_no_part(lab, sampler: str) -> None:
+    import numpy as np
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    one = proposals(lab, lab.proposer(sampler=sampler, startup_trials=STARTUP), 0, 6)
+    random.seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    state = random.getstate()
+    assert proposals(lab, lab.proposer(sampler=sampler, startup_trials=STARTUP), 0, 6) == one
+    assert random.getstate() == state
+
+
+# A Gaussian process over three objectives takes seconds from the tenth trial on.
+@pytest.mark.parametrize(("sampler", "before", "after"), [(s, *((7, 1) if s == "gp" else (12, 8))) for s in SAMPLERS])
+def test_a_restart_in_the_middle_changes_no_proposal(lab, tmp_path, sampler: str, before: int, after: int) -> None:
+    """Each trial is written to a ledger as the study writes it; a second driver starts from that ledger."""
+    ledger = lab.ledger(tmp_path)
+    first = lab.proposer(sampler=sampler, startup_trials=STARTUP)
+    for number in range(before):
+        candidate, distributions = first.propose()
+        profile = {"latency_us": {"value": lab.profile(candidate).value("latency_us")}}
+        kind = number % 5
+        if kind == 3:
+            assert ledger.reject(candidate, distributions, profile, "", {"latency": 0.5}) == number
+        else:
+            assert ledger.start(candidate, distributions, profile) == number
+        if kind == 4 and number % 2:
+            ledger.fail(number, "")
+        elif kind == 4:
+            ledger.stop(number, "", {"fidelity": 0.6})
+        elif kind != 3:
+            measurement = lab.measurement(candidate, complete=True)
+            values = [measurement.figures[objective.key] for objective in lab.objectives]
+            ledger.finish(number, measurement, values, {"latency": -0.1})
+        settle(lab, first, number, candidate)
+    second = lab.proposer(sampler=sampler, startup_trials=STARTUP)
+    second.restore(Ledger.open(tmp_path, "study").frozen_trials())
+    assert proposals(lab, second, before, after) == proposals(lab, first, before, after)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_is_running_still_counts_as_a_trial(lab, sampler: str) -> None:
+    proposer = lab.proposer(sampler=sampler, startup_trials=STARTUP)
+    for _ in range(6):
+        proposer.propose()
+    candidate, _ = proposer.propose()
+    assert lab.space.candidate(dict(candidate)) == candidate
+
+
+def test_rejected_stopped_and_failed_trials_are_never_best(lab) -> None:
+    proposer = lab.proposer()
+    made = proposals(lab, proposer, 0, 20)
+    best = {trial.number for trial in proposer._study.best_trials}
+    assert best
+    assert all(number % 5 < 3 for number in best)
+    # Nor is one that was trained in full and breaks a budget, however good.
+    candidate, _ = proposer.propose()
+    proposer.settle(len(made), TrialState.COMPLETE, [0.0, 0.0, 0.0], {"error": 0.01})
+    assert {trial.number for trial in proposer._study.best_trials} == best
+
+
+def test_a_settled_trial_keeps_its_constraints_and_values(lab) -> None:
+    proposer = lab.proposer()
+    proposer.propose()
+    proposer.settle(0, TrialState.COMPLETE, [0.1, 2.0, 3.0], {"latency": -0.25})
+    (trial,) = proposer._study.trials
+    assert trial.values == [0.1, 2.0, 3.0]
+    assert trial.constraints == {"latency": -0.25}
+
+
+def test_learning_from_what_was_found(lab) -> None:
+    """After many trials of which only small widths are feasible, TPE proposes smaller ones than chance does."""
+    widths = {}
+    for sampler in ("tpe", "random"):
+        proposer = lab.proposer(sampler=sampler, startup_trials=10)
+        rng = random.Random(5)
+        for _ in range(60):
+            candidate = lab.space.draw(rng)
+            width = candidate["width"]
+            trial = create_trial(
+                params=dict(candidate),
+                distributions=lab.distributions(candidate),
+                values=[0.5, float(width), float(width)],
+                constraints={"latency": width / 16 - 1},
+            )
+            proposer.restore([trial])
+        drawn = [proposer.propose()[0]["width"] for _ in range(15)]
+        widths[sampler] = sum(drawn) / len(drawn)
+    assert widths["tpe"] < 0.6 * widths["random"]
+
+
+def test_a_narrowed_dimension_is_proposed_as_it_is(lab) -> None:
+    space = replace(lab.space, width=Int(8, 8, step=4), learning_rate=Float(3e-3, 3e-3, log=True), form=Choice(("deep",)))
+    proposer = Proposer(space, 3, sampler="tpe", startup_trials=2, seed=0)
+    for number in range(5):
+        candidate, _ = proposer.propose()
+        assert (candidate["width"], candidate["training.learning_rate"], candidate["form"]) == (8, 3e-3, "deep")
+        settle(lab, proposer, number, candidate)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_kind_of_the_config_has_its_sampler(kind: str) -> None:
+    expected = {
+        "tpe": optuna.samplers.TPESampler,
+        "nsga2": optuna.samplers.NSGAIISampler,
+        "nsga3": optuna.samplers.NSGAIIISampler,
+        "gp": optuna.samplers.GPSampler,
+        "random": optuna.samplers.RandomSampler,
+    }
+    assert type(make_sampler(kind, 4, 0)) is expected[kind]
+
+
+def test_another_kind_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="cmaes"):
+        make_sampler("cmaes", 4, 0)
+
+
+@given(st.integers(0, 2**31), st.integers(0, 10**6))
+def test_any_seed_and_number_give_a_seed(seed: int, number: int) -> None:
+    assert 0 <= candidate_seed(seed, number) < 2**32
