@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ray import tune
+from torch import nn
+
 from repareto.search.records import Measurement
 from repareto.search.worker import CandidateTrainable
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
-from torch import nn
 
 WIDTHS, RATES, FLAGS = 4, 2, 2
 

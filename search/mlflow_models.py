@@ -38,6 +38,8 @@ def log_model(
     import mlflow
     import numpy as np
     import onnx
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -46,12 +48,17 @@ def log_model(
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes), "logits")]),
     )
     mlflow.set_tracking_uri(uri)
+    client = MlflowClient(tracking_uri=uri)
+    # Made here, for Model.log would put it into the process's active experiment, not into the run's.
+    experiment_id = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment_id, name=MODEL_NAME, source_run_id=run_id)
     with _quiet():
         logged = Model.log(
             artifact_path=None,
             name=MODEL_NAME,
             flavor=mlflow.onnx,
             run_id=run_id,
+            model_id=model.model_id,
             onnx_model=onnx.load(onnx_path),
             onnx_execution_providers=["CPUExecutionProvider"],
             signature=signature,
@@ -60,6 +67,7 @@ def log_model(
             save_as_external_data=False,
             metadata=dict(metadata_),
         )
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return logged.model_uri
 
 

@@ -14,7 +14,7 @@ DOMINATED_COLOUR = "#95a5a6"
 # Plot in units that people read; the ledger keeps base units.
 AXES = {
     "fraction": ("%", 100.0),
-    "duration": ("ms", 1e-3),
+    "duration": ("us", 1.0),
     "size": ("KiB", 1 / 1024),
     "count": ("", 1.0),
 }
@@ -73,7 +73,8 @@ def front_html(results: Results, budgets: Sequence[Budget], title: str) -> str:
         if horizontal.name in bounds:
             figure.add_vline(x=bounds[horizontal.name] * factor, line_dash="dot", row=1, col=column)
     figure.update_yaxes(title_text=_axis(vertical)[0], col=1)
-    figure.update_layout(title=title, template="plotly_white", legend={"orientation": "h", "y": 1.1})
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+    figure.update_layout(title=title, template="plotly_white", legend=legend, margin={"t": 90})
     return figure.to_html(full_html=True, include_plotlyjs=True, div_id="front", config={"displaylogo": False})
 
 

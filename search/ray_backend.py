@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +17,7 @@ from ray.tune.search import Searcher
 from ..spaces.errors import UserError
 from ..trainers.data.dataset import Dataset
 from .config import WorkersSection
+from .files import CHECKPOINT, trial_folder
 from .records import EpochPoint, Measurement, State
 from .study import Study
 from .worker import CandidateTrainable, Job
@@ -33,9 +35,10 @@ class _WithoutSnapshot:
 class StudySearcher(_WithoutSnapshot, Searcher):
     """Hands the study's trials to Ray and Ray's results to the study."""
 
-    def __init__(self, study: Study) -> None:
-        super().__init__(metric="error", mode="min")
-        self._study = study
+    def __init__(self, study: Study, study_folder: Path) -> None:
+        # No metric: a candidate that fails reports none.
+        super().__init__(metric=None, mode=None)
+        self._study, self._study_folder = study, study_folder
         self._numbers: dict[str, int] = {}
         self.fatal: BaseException | None = None
 
@@ -55,9 +58,13 @@ class StudySearcher(_WithoutSnapshot, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._numbers[trial_id]
+        if self._study.state_of(number) is State.RUNNING:
+            self._end(number, result or {}, error)
         if self._study.state_of(number) is not State.RUNNING:
-            return
-        result = result or {}
+            # Not before the ledger has the end: a driver killed in between would train it all again.
+            (trial_folder(self._study_folder, number) / CHECKPOINT).unlink(missing_ok=True)
+
+    def _end(self, number: int, result: dict[str, Any], error: bool) -> None:
         if "fatal" in result:
             self.fatal = UserError(result["fatal"])
         elif error:
@@ -102,7 +109,7 @@ def run_on_ray(
     Raises :class:`UserError` for a cluster that cannot be reached or a full disk; the study can be continued.
     """
     connect(workers)
-    searcher = StudySearcher(study)
+    searcher = StudySearcher(study, job.study_folder)
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(

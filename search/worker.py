@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,8 +120,6 @@ class CandidateTrainable(tune.Trainable):
                 f"(relative; tolerance {report.tolerance:g})"
             )
         write_atomically(self._folder / WEIGHTS, {name: value.cpu() for name, value in fused.state_dict().items()})
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self._folder / CHECKPOINT)
         return Measurement(
             figures={
                 "error": error_rate(fused, dataset.validation, device=device),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from torch import nn
+
 from repareto.search.devices.profile import Figure, Profile
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget, objective
@@ -17,7 +19,6 @@ from repareto.search.rungs import ParetoRungs
 from repareto.search.sampling import Proposer
 from repareto.search.study import Study
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
-from torch import nn
 
 EPOCHS = 9
 

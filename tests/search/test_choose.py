@@ -1,6 +1,7 @@
 """Which model of a front to take."""
 
 import pytest
+
 from repareto.search.choose import choose
 from repareto.search.objectives import Budget
 from repareto.search.records import State

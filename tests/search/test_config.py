@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from repareto.search.config import Config, ConfigFile, default_store
 from repareto.spaces.errors import UserError
 
@@ -229,9 +230,9 @@ values = st.recursive(
 @given(key=st.sampled_from(sorted(Config.model_fields)), value=values)
 def test_any_value_is_taken_or_refused_with_its_place(write, key: str, value: Any) -> None:
     path = write(yaml.safe_dump({**yaml.safe_load(GOOD), key: value}))
+    complaint = f"{path}:"
     try:
-        config = ConfigFile(path).validated()
+        ConfigFile(path).validated()
     except UserError as error:
-        assert str(error).startswith(f"{path}:")
-    else:
-        assert isinstance(config, Config)
+        complaint = str(error)
+    assert complaint.startswith(f"{path}:")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from repareto.search.files import study_folder, trial_folder, write_atomically
 from repareto.spaces.errors import UserError
 

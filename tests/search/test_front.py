@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from optuna._hypervolume import compute_hypervolume
+
 from repareto.search.front import hypervolume, on_front, pareto_ranks
 from repareto.spaces.errors import UserError
 

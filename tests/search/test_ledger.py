@@ -12,6 +12,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+
 from repareto.search.ledger import Ledger, constraint_attributes
 from repareto.search.records import EpochPoint, State
 from repareto.search.results import objective_values
@@ -58,7 +59,7 @@ def finish(lab, ledger: Ledger, number: int, constraints: dict[str, float]) -> N
 
 
 @pytest.fixture
-def reopened(lab, store: Path):
+def reopened(store: Path):
     """Return what another process finds in the same file."""
     return lambda: Ledger.open(store, "study")
 
@@ -90,7 +91,8 @@ def test_every_state_comes_back(lab, ledger: Ledger, reopened, seed: int) -> Non
         assert (record.measurement is not None) == (state is State.FINISHED)
         assert (record.ended is None) == (state is State.RUNNING)
         assert record.ended is None or record.ended >= record.started > 1.7e9
-        assert record.feasible == (state not in (State.STOPPED, State.REJECTED))
+        # A failed trial has no figures to be judged by.
+        assert state is State.FAILED or record.feasible == (state not in (State.STOPPED, State.REJECTED))
     finished = by_state[State.FINISHED]
     assert finished.measurement == lab.measurement(candidate, complete=True)
     assert finished.measured == {"latency_us": {"value": 3.5}}
@@ -156,7 +158,7 @@ class _KilledError(BaseException):
 
 
 @pytest.fixture
-def killed_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def killed_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Within, a driver dies just before the write that makes a trial's end real."""
 
     def die(*_arguments: object) -> None:
@@ -170,18 +172,18 @@ def killed_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("end", ["finish", "stop", "fail"])
 def test_a_trial_whose_end_was_not_written_runs_again(lab, ledger, reopened, killed_before_the_end, end: str) -> None:
     number = start(lab, ledger)
+    ends = {
+        "finish": lambda: finish(lab, ledger, number, BUDGET),
+        "stop": lambda: ledger.stop(number, "dominated", {"fidelity": 0.7}),
+        "fail": lambda: ledger.fail(number, "the loss is NaN"),
+    }
     with pytest.raises(_KilledError):
-        if end == "finish":
-            finish(lab, ledger, number, BUDGET)
-        elif end == "stop":
-            ledger.stop(number, "dominated", {"fidelity": 0.7})
-        else:
-            ledger.fail(number, "the loss is NaN")
+        ends[end]()
     killed_before_the_end.undo()
     again = reopened()
     (record,) = again.records()
     assert record.state is State.RUNNING
-    assert record.measurement is None and record.ended is None
+    assert record.measurement is None and record.ended is None and record.reason == ""
     # It was stopped or broken by the driver that died; this one trains it in full.
     finish(lab, again, number, BUDGET)
     (record,) = reopened().records()
@@ -267,9 +269,13 @@ def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
 
     sqlalchemy.event.listen(ledger._storage.engine, "connect", bound)
     ledger._storage.engine.dispose()
-    with pytest.raises(UserError, match="no space left|disk is full"):
+
+    def fill() -> None:
         for seed in range(100):
             start(lab, ledger, seed)
+
+    with pytest.raises(UserError, match=r"no space left|disk is full"):
+        fill()
 
 
 @pytest.mark.parametrize(

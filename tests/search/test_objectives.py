@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from repareto.search.devices.profile import FIGURES
 from repareto.search.objectives import OBJECTIVES, Budget, objective
 from repareto.search.units import KINDS

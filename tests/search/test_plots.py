@@ -8,6 +8,7 @@ from array import array
 
 import matplotlib.image
 import pytest
+
 from repareto.search.objectives import Budget
 from repareto.search.plots import front_html, front_png
 from repareto.search.records import State
@@ -46,7 +47,7 @@ def test_the_page_has_every_member_and_all_it_stands_over(results) -> None:
     page = front_html(results, [Budget.parse("latency", "2.5ms")], "keywords: 2 models")
     traces, layout = figure_of(page)
     assert [(trace["name"], len(numbers(trace["x"]))) for trace in traces] == [("dominated", 1), ("front", 2)] * 2
-    assert numbers(traces[1]["x"]) == [3.0, 2.0], "milliseconds"
+    assert numbers(traces[1]["x"]) == [3000.0, 2000.0], "microseconds"
     assert numbers(traces[3]["x"]) == [40.0, 20.0], "KiB"
     assert numbers(traces[1]["y"]) == [10.0, 20.0], "per cent"
     for record, text in zip(results.front, traces[1]["hovertext"], strict=True):
@@ -54,9 +55,9 @@ def test_the_page_has_every_member_and_all_it_stands_over(results) -> None:
         assert all(f"{name} = {value}" in text for name, value in record.candidate.items())
     assert layout["title"]["text"] == "keywords: 2 models"
     assert [layout[axis]["title"]["text"] for axis in ("xaxis", "xaxis2", "yaxis")] == [
-        "latency (ms)", "peak memory (KiB)", "error (%)",
+        "latency (us)", "peak memory (KiB)", "error (%)",
     ]  # fmt: skip
-    assert [shape["x0"] for shape in layout["shapes"]] == [2.5]
+    assert [shape["x0"] for shape in layout["shapes"]] == [2500.0]
 
 
 def test_the_page_needs_no_network(results) -> None:

@@ -4,6 +4,7 @@ import math
 import time
 
 import pytest
+
 from repareto.search.progress import Progress
 from repareto.search.records import State
 

@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError, asdict
 
 import pytest
+
 from repareto.search.devices.profile import FIGURES
 from repareto.search.records import State, profile_figures
 

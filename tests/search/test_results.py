@@ -1,9 +1,12 @@
 """What a study has found."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from repareto.search.front import hypervolume
 from repareto.search.records import State
 from repareto.search.results import objective_values
@@ -36,7 +39,7 @@ def test_only_feasible_models_of_full_fidelity_reach_the_front(lab, drawn) -> No
     records = made(lab, drawn)
     results = lab.results(*records)
     eligible = [r for r in records if r.state is State.FINISHED and r.feasible]
-    assert set(r.number for r in results.finished) == {r.number for r in eligible}
+    assert {r.number for r in results.finished} == {r.number for r in eligible}
     values = {r.number: np.array(objective_values(lab.objectives, r)) for r in eligible}
     expected = {
         number
@@ -54,7 +57,7 @@ def test_the_hypervolume_never_falls_and_ends_at_that_of_the_front(lab, drawn) -
     trained = [record for record in results.records if record.state.was_trained]
     assert [step for step, _, _ in steps] == list(range(1, len(trained) + 1))
     shares = [share for _, share, _ in steps]
-    assert all(later >= earlier - 1e-12 for earlier, later in zip(shares, shares[1:], strict=False))
+    assert all(later >= earlier - 1e-12 for earlier, later in pairwise(shares))
     assert all(0 <= share <= 1 for share in shares)
     front = np.array([objective_values(lab.objectives, r) for r in results.front]).reshape(-1, 3)
     assert results.hypervolume == pytest.approx(hypervolume(front, results.reference))

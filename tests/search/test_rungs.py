@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from repareto.search.front import pareto_ranks
 from repareto.search.rungs import ParetoRungs, default_rungs
 from repareto.spaces.errors import UserError
@@ -76,9 +77,11 @@ def test_nan_is_refused() -> None:
     ("epochs", "reduction", "first", "rungs"),
     [
         (9, 3, 3, (3,)),
-        (30, 3, 3, (3, 9, 27)),
+        (30, 3, 3, (3, 9)),
+        (36, 3, 3, (3, 9, 27)),
         (27, 3, 1, (1, 3, 9)),
         (10, 2, 3, (3, 6)),
+        (4, 3, 3, (3,)),
         (10, 1.5, 2, (2, 3, 4, 7)),
         (3, 3, 3, ()),
         (1, 3, 1, ()),
@@ -90,8 +93,8 @@ def test_default_rungs(epochs: int, reduction: float, first: int, rungs: tuple[i
 
 @given(st.integers(1, 200), st.floats(1.01, 10), st.integers(1, 20))
 @example(epochs=9, reduction=1.2, first=1)
-def test_rungs_rise_from_the_first_and_end_before_the_last_epoch(epochs: int, reduction: float, first: int) -> None:
+def test_rungs_rise_from_the_first_while_a_stop_saves_a_quarter(epochs: int, reduction: float, first: int) -> None:
     rungs = default_rungs(epochs, reduction, first)
     assert list(rungs) == sorted(set(rungs)), "no rung twice"
-    assert all(first <= rung < epochs for rung in rungs)
-    assert (first < epochs) == (first in rungs)
+    assert all(first <= rung <= 0.75 * epochs for rung in rungs)
+    assert (first <= 0.75 * epochs) == (first in rungs)

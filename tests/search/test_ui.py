@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from repareto.search.ui import HOST, serve
 from repareto.spaces.errors import UserError
 
@@ -67,9 +68,7 @@ def test_the_server_gets_this_store(
     assert f"http://127.0.0.1:{free_port}" in capsys.readouterr().out
 
 
-def test_a_server_that_ends_by_itself_is_an_error(
-    store: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_ends_by_itself_is_an_error(store: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess.Popen, "code", 3)
     with pytest.raises(UserError, match="exit code 3"):
         serve(store, free_port)

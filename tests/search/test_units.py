@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from repareto.search.units import KINDS, format_quantity, parse_quantity
 from repareto.spaces.errors import UserError
 
@@ -69,13 +70,14 @@ def test_every_unit_has_its_factor(kind: str, unit: str, blank: str) -> None:
 
 
 @given(st.text(max_size=12), st.sampled_from(sorted(KINDS)))
-def test_any_text_gives_a_positive_number_or_a_complaint_of_one_line(text: str, kind: str) -> None:
+def test_any_text_gives_a_positive_number_or_a_complaint_that_repeats_it(text: str, kind: str) -> None:
+    value, complaint = 1.0, f'"{text}"'
     try:
         value = parse_quantity(text, kind)
     except UserError as error:
-        assert f'"{text}"' in str(error)
-    else:
-        assert 0 < value < math.inf
+        complaint = str(error)
+    assert 0 < value < math.inf
+    assert f'"{text}"' in complaint
 
 
 @pytest.mark.parametrize(

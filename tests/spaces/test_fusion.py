@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+
 from repareto.spaces.branches import BranchedConv, ConvShape, Topology
 from repareto.spaces.fusion import fuse, fused_copy
-from torch import nn
 
 topologies = st.tuples(st.integers(0, 4), *[st.booleans()] * 5).filter(any).map(lambda drawn: Topology(*drawn))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.augment import Augment, reverberate, shift
 from repareto.trainers.features import Normalisation

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.features import CLIPS_PER_CHUNK, LogMel, Normalisation
 

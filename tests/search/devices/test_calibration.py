@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from repareto.search.devices import calibration as module
 from repareto.search.devices.calibration import calibrate, fit, held_out_error, load_or_calibrate, machine_name
 from repareto.search.devices.microbenchmarks import random_networks

@@ -1,6 +1,7 @@
+from torch import Tensor, nn
+
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.torch_reader import read_module
-from torch import Tensor, nn
 
 
 class Fork(nn.Module):

@@ -3,11 +3,12 @@ import itertools
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.graph import Graph, Operator, TensorInfo
 from repareto.search.devices.memory import Buffer, MemoryRules, live_buffers, place, plan_memory
 from repareto.search.devices.torch_reader import read_module
-from torch import Tensor, nn
 
 NEVER_IN_PLACE = MemoryRules(in_place_kinds=frozenset())
 

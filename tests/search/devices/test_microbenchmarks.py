@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+
 from repareto.search.devices.graph import Graph
 from repareto.search.devices.microbenchmarks import Network, random_networks
 from repareto.search.devices.onnx_reader import read_onnx

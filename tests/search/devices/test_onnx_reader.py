@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from repareto.search.devices.memory import plan_memory
 from repareto.search.devices.onnx_reader import read_onnx
 from repareto.search.devices.onnx_runtime import export_onnx
 from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class Narrow(nn.Module):

@@ -4,6 +4,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from torch import Tensor, nn
+
 from repareto.search.devices.onnx_runtime import (
     LABELS_KEY,
     export_onnx,
@@ -12,7 +14,6 @@ from repareto.search.devices.onnx_runtime import (
     measure_latency_us,
 )
 from repareto.spaces.errors import UserError
-from torch import Tensor, nn
 
 
 def net() -> nn.Module:

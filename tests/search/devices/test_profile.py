@@ -1,4 +1,5 @@
 import pytest
+
 from repareto.search.devices.profile import FIGURES, Figure, Profile
 from repareto.spaces.errors import UserError
 

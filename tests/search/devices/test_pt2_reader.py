@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from repareto.search.devices.pt2_reader import read_program, read_pt2
 from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
-from torch import Tensor, nn
 
 
 def net() -> nn.Module:

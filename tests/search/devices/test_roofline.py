@@ -1,4 +1,5 @@
 import pytest
+
 from repareto.search.devices.roofline import REFERENCE, Calibration, HeldOutError, Rate
 from repareto.search.devices.workload import Work
 

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from repareto.search.devices import calibration as calibration_module
 from repareto.search.devices.roofline import REFERENCE, Calibration, HeldOutError
 from repareto.search.devices.targets import Device, HostOnnxRuntime, Reference, device, profile_file
 from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
-from torch import nn
 
 KNOWN = Calibration("onnxruntime", "a core", 4.0, REFERENCE.rates, HeldOutError(48, 0.08, 0.2, 0.98))
 SHAPE = (1, 4, 20)

@@ -2,11 +2,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from repareto.search.devices.torch_reader import read_module
-from repareto.spaces.errors import UserError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+from repareto.search.devices.torch_reader import read_module
+from repareto.spaces.errors import UserError
 
 
 class Residual(nn.Module):

@@ -1,7 +1,8 @@
 import pytest
+from torch import nn
+
 from repareto.search.devices.torch_reader import read_module
 from repareto.search.devices.workload import Work, onnx_runtime_work, plain_work
-from torch import nn
 
 
 def works(module: nn.Module, *shape: int) -> list[Work]:

@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from repareto.trainers.data.audio import UnreadableAudio, loudest_window, read_clip, read_clips
 
 

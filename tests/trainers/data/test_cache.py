@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 import pytest
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data import cache
 from repareto.trainers.data.dataset import Dataset, Split

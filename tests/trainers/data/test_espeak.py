@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data import espeak
 from repareto.trainers.data.espeak import Utterance

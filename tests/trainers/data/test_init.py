@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data import SOURCES, data_source
 from repareto.trainers.data.digits import Digits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data.labels import as_words, extra_labels
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data.cache import SPLITS
 from repareto.trainers.data.dataset import Dataset

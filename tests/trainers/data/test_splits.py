@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from repareto.trainers.data.listing import Listing
 from repareto.trainers.data.splits import assign_splits, hash_percent, hash_split
 

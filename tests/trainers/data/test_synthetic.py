@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from repareto.spaces.errors import UserError
 from repareto.trainers.data import espeak, synthetic
 from repareto.trainers.data.cache import SPLITS

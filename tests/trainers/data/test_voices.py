@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from repareto.trainers.data.voices import family, split_voices
 
 SIBLINGS = ("Mike", "mike2", "anika", "anikaRobot", "whisper", "whisperf", "f1", "f2", "f3", "robosoft", "robosoft8")

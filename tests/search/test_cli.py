@@ -1,0 +1,299 @@
+"""The command line: its frozen words, its light imports, and one line for each mistake of a user."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from repareto.search import cli
+from repareto.search.ledger import Ledger
+
+GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
+
+# A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
+COMMANDS = {
+    "search": {
+        "config": ("argument", True),
+        "--set": ("option", False),
+        "--trials": ("option", False),
+        "--time-budget": ("option", False),
+    },
+    "front": {
+        "study": ("argument", True),
+        "--json": ("flag", False),
+        "--html": ("option", False),
+        "--store": ("option", False),
+    },
+    "export": {
+        "study": ("argument", True),
+        "--out": ("option", True),
+        "--trial": ("option", False),
+        "--max": ("option", False),
+        "--force": ("flag", False),
+        "--store": ("option", False),
+    },
+    "profile": {"FILE_OR_CONFIG": ("argument", True), "--device": ("option", False), "--set": ("option", False)},
+    "ui": {"--port": ("option", False), "--store": ("option", False)},
+}
+
+
+@pytest.fixture
+def repareto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line in an empty folder; return exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPARETO_STORE", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["repareto", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(repareto):
+    """Return the one line on standard error with which a command line is refused."""
+
+    def refused(*arguments: str) -> str:
+        code, out, err = repareto(*arguments)
+        assert code == 2
+        assert out == ""
+        assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
+        return err.strip().removeprefix("error: ")
+
+    return refused
+
+
+def described(parameter: click.Parameter) -> tuple[str, tuple[str, bool]]:
+    if parameter.param_type_name == "argument":
+        return parameter.metavar or parameter.name or "", ("argument", parameter.required)
+    kind = "flag" if getattr(parameter, "is_flag", False) else "option"
+    return parameter.opts[0], (kind, parameter.required)
+
+
+def test_the_commands_and_their_options_are_frozen() -> None:
+    group = typer.main.get_command(cli.app)
+    found = {name: dict(map(described, command.params)) for name, command in group.commands.items()}
+    assert found == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_every_option(repareto, command: str) -> None:
+    code, out, _ = repareto(command, "--help")
+    assert code == 0
+    assert f"Example: repareto {command}" in out
+    assert all(name in out for name in COMMANDS[command] if name.startswith("--"))
+
+
+def test_help_lists_the_commands(repareto) -> None:
+    code, out, _ = repareto("--help")
+    assert code == 0
+    assert all(command in out for command in COMMANDS)
+
+
+IMPORTS = {
+    "repareto.search.cli": ("torch", "ray", "mlflow", "optuna", "pydantic", "plotly", "numpy"),
+    "repareto.spaces": ("torch", "ray", "mlflow", "optuna"),
+    "from repareto.spaces import RepCNN": ("ray", "mlflow", "optuna"),
+    "repareto": ("torch", "ray", "mlflow", "optuna", "numpy"),
+}
+
+
+@pytest.mark.parametrize("what", IMPORTS)
+def test_an_import_pulls_in_no_more_than_it_must(what: str) -> None:
+    statement = what if what.startswith("from") else f"import {what}"
+    code = f"import sys; {statement}; print(*[name for name in {IMPORTS[what]} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_spaces_package_gives_all_it_names() -> None:
+    import repareto.spaces
+
+    names = [name for names in repareto.spaces._HOMES.values() for name in names]
+    assert all(getattr(repareto.spaces, name).__name__ for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'RepCN'"):
+        _ = repareto.spaces.RepCN
+
+
+def test_as_a_program() -> None:
+    """Once for real: the installed console script, its exit code and its one line."""
+    program = Path(sys.executable).with_name("repareto")
+    done = subprocess.run([program, "search", "/nowhere/c.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: /nowhere/c.yaml: cannot be read (No such file or directory)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (GOOD + "trails: 3\n", (), "c.yaml:4: trails: unknown key (known: "),
+        (GOOD + "search:\n  trails: 3\n", (), "c.yaml:5: search.trails: unknown key (did you mean trials?)"),
+        (GOOD + "budgets:\n  latency: 2 mss\n", (), 'c.yaml:5: budget latency "2 mss": not a duration (try "2 ms")'),
+        ("study: [", (), "c.yaml:1: not YAML: "),
+        ("study: s\n", (), "c.yaml:1: data: this key is needed"),
+        (GOOD, ("--set", "search.trials=x"), "--set: search.trials 'x': input should be a valid integer"),
+        (GOOD, ("--set", "search.trials"), '--set "search.trials": not of the form key=value'),
+        (GOOD, ("--time-budget", "ten"), '--time-budget "ten": not a duration (try "2 ms")'),
+        (GOOD, ("--time-budget", "0s"), '--time-budget "0s": a duration must be positive'),
+        (GOOD, ("--set", "space.name=repcn"), "space 'repcn' is unknown (did you mean repcnn?)"),
+        (GOOD, ("--set", "space.widht=3"), "space.widht: repcnn has no such dimension (did you mean width?)"),
+        (GOOD, ("--set", "space.width=5"), "space.width: 5 is not within [4, 96] in steps of 4"),
+        (GOOD, ("--set", "space.name=no.such:Space"), "space 'no.such:Space' cannot be imported: No module named"),
+        (GOOD, ("--set", "data.source=digit"), "digit"),
+        (GOOD, ("--set", "data.zzz=1"), "data.zzz: unknown key ("),
+        (GOOD, ("--set", "training.epoch=1"), "training.epoch: unknown key (did you mean epochs?)"),
+        (GOOD, ("--set", "training.epochs=many"), "training.epochs 'many': input should be a valid integer"),
+        (GOOD, ("--set", "device=toaster"), 'device "toaster": unknown'),
+    ],
+)
+def test_a_search_that_cannot_begin(refused, tmp_path: Path, text: str, arguments, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert message in refused("search", "c.yaml", *arguments)
+    assert not (tmp_path / "runs" / "studies").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search",),
+        ("search", "c.yaml", "--trials", "0"),
+        ("search", "c.yaml", "--trials", "many"),
+        ("search", "c.yaml", "--trails", "3"),
+        ("front",),
+        ("export", "s"),
+        ("ui", "--port", "0"),
+        ("ui", "--port", "65536"),
+        ("frnt", "s"),
+    ],
+)
+def test_a_command_line_that_is_not_one(repareto, arguments: tuple[str, ...]) -> None:
+    code, out, err = repareto(*arguments)
+    assert code == 2
+    assert out == ""
+    assert "Usage: " in err and "--help" in err and "Traceback" not in err
+
+
+@pytest.fixture
+def store(lab, tmp_path: Path) -> Path:
+    """A store with the study ``toy``, of four trials trained in full."""
+    header = lab.header()
+    header["config"] = {
+        "study": "toy", "data": {"source": "digits"}, "space": {"name": "repcnn"}, "budgets": {"latency": "1ms"},
+    }  # fmt: skip
+    Ledger.create(tmp_path / "runs", "study", header)
+    lab.drive(lab.study(tmp_path / "runs", trials=4))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o"), ("ui",)])
+def test_a_missing_store(refused, tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert refused(*command).startswith("runs: no ")
+    assert refused(*command, "--store", "nowhere").startswith("nowhere: no ")
+    assert not (tmp_path / "nowhere").exists() and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o")])
+def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
+    assert refused(*command) == 'study "x" is not in runs (there: study)'
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max", "latency"), '--max "latency": not of the form objective=bound (try --max latency=2ms)'),
+        (("--max", "latency=2"), 'budget latency "2": not a duration (try "2 ms")'),
+        (("--max", "latncy=2ms"), "objective 'latncy' is unknown (did you mean latency?)"),
+        (("--max", "latency=1ns"), "no model of the front holds the bounds; the closest one is trial "),
+        (("--trial", "9"), "trial 9: there is none of that number (0 to 3)"),
+    ],
+)
+def test_an_export_that_cannot_be(refused, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    assert refused("export", "study", "--out", "o", *arguments).startswith(message)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_an_export_onto_something_or_without_weights(refused, tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    assert refused("export", "study", "--out", "o") == "o exists; name another folder, or add --force to replace it"
+    assert "its weights are gone" in refused("export", "study", "--out", "p")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "missing.pt2", "missing.yaml", "model.txt"])
+def test_a_model_that_cannot_be_profiled(refused, name: str) -> None:
+    assert name in refused("profile", name)
+
+
+def test_a_profile_on_no_known_device(refused, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    assert refused("profile", "c.yaml", "--device", "refrence").startswith('device "refrence": unknown')
+    assert refused("profile", "m.onnx", "--device", "refrence").startswith('device "refrence": unknown')
+
+
+def test_the_front_as_a_table_as_json_and_as_a_page(repareto, store: Path) -> None:
+    code, out, err = repareto("front", "study")
+    assert code == 0 and err == ""
+    assert "of 4 models trained in full" in out
+    code, out, _ = repareto("front", "study", "--json", "--store", str(store))
+    assert code == 0
+    assert json.loads(out)["trials"]["finished"] == 4
+    code, out, err = repareto("front", "study", "--html", "f.html")
+    assert code == 0 and out == "" and err == "wrote f.html\n"
+    assert "Plotly.newPlot" in Path("f.html").read_text()
+    code, out, err = repareto("front", "study", "--html", "f.html", "--json")
+    assert json.loads(out)["study"] == "study"
+
+
+@pytest.mark.usefixtures("store")
+def test_the_store_may_come_from_the_environment(repareto, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.rename(store.with_name("elsewhere"))
+    monkeypatch.setenv("REPARETO_STORE", "elsewhere")
+    assert repareto("front", "study", "--json")[0] == 0
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("path", ["no/such/folder/f.html", "."])
+def test_a_page_that_cannot_be_written(refused, path: str) -> None:
+    assert path in refused("front", "study", "--html", path)
+
+
+def test_a_profile_of_a_config_on_the_reference_device(repareto, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    code, out, err = repareto("profile", "c.yaml", "--device", "reference", "--set", "space.width=8")
+    assert code == 0 and err == ""
+    assert "reference (none, fp32)" in out and '"stage1.width":8' in out
+    assert all(figure in out for figure in ("latency_us", "peak_memory_bytes", "flash_bytes", "macs", "parameters"))
+
+
+def test_an_interrupt_is_told_in_a_line(repareto, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupt)
+    assert repareto("front", "study") == (130, "", "interrupted\n")
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise AssertionError("an invariant of our own")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(AssertionError, match="of our own"):
+        cli.main()

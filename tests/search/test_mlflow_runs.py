@@ -1,0 +1,309 @@
+"""The view in MLflow, on a real store: what is written, and that writing it again changes nothing."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from repareto.search.mlflow_runs import MlflowRuns, front_table
+from repareto.search.objectives import Budget
+from repareto.search.records import State
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests here, for making its tables takes seconds; each test has a study of its own."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def uri(store: Path) -> str:
+    return f"sqlite:///{store}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri)
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[str]:
+    return (f"study-{number}" for number in itertools.count())
+
+
+class View:
+    """A study in MLflow as a user sees it."""
+
+    def __init__(self, client: MlflowClient, uri: str, artifacts: str, name: str) -> None:
+        self.client, self.name = client, name
+        self._uri, self._artifacts = uri, artifacts
+
+    def connect(self) -> MlflowRuns:
+        """As each driver does."""
+        return MlflowRuns(self._uri, self._artifacts, self.name, [Budget.parse("latency", "2ms")])
+
+    @property
+    def runs(self) -> list[Run]:
+        experiment = self.client.get_experiment_by_name(self.name)
+        return list(self.client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL))
+
+    @property
+    def parent(self) -> Run:
+        (parent,) = (run for run in self.runs if run.data.tags["role"] == "study")
+        return parent
+
+    @property
+    def children(self) -> dict[int, Run]:
+        children = [run for run in self.runs if run.data.tags["role"] == "trial"]
+        by_number = {int(run.data.tags["repareto.trial"]): run for run in children}
+        assert len(by_number) == len(children), "one run a trial"
+        return by_number
+
+    def history(self, number: int | None, metric: str) -> list[tuple[int, float]]:
+        run = self.parent if number is None else self.children[number]
+        return sorted((m.step, m.value) for m in self.client.get_metric_history(run.info.run_id, metric))
+
+    def everything(self) -> dict[str, Any]:
+        """Every tag, parameter, metric point and status, by run."""
+        seen = {}
+        for run in self.runs:
+            data, info = run.data, run.info
+            points = {
+                name: [(m.step, m.value, m.timestamp) for m in self.client.get_metric_history(info.run_id, name)]
+                for name in data.metrics
+            }
+            seen[info.run_id] = (data.tags, data.params, points, info.status, info.start_time, info.end_time)
+        return seen
+
+
+@pytest.fixture
+def view(client: MlflowClient, uri: str, store: Path, names: Iterator[str]) -> View:
+    return View(client, uri, (store / "artifacts").as_uri(), next(names))
+
+
+@pytest.fixture
+def records(lab):
+    return (
+        lab.record(0, 0.2, 2000, 20480),
+        lab.record(1, 0.1, 3000, 40960),
+        lab.record(2, state=State.STOPPED, reason="dominated at the rung of epoch 3"),
+        lab.record(3, state=State.REJECTED, reason="latency 3 ms > 2 ms"),
+        lab.record(4, state=State.FAILED, reason="the loss is NaN"),
+        lab.record(5, state=State.RUNNING),
+    )
+
+
+def write_all(runs: MlflowRuns, lab, records) -> None:
+    for record in records:
+        runs.write_trial(record)
+    runs.write_progress(lab.results(*records))
+
+
+def test_one_parent_and_a_child_for_each_trial(lab, view: View, records) -> None:
+    write_all(view.connect(), lab, records)
+    assert view.parent.info.run_name == view.name
+    children = view.children
+    assert sorted(children) == [0, 1, 2, 3, 4, 5]
+    for number, run in children.items():
+        record = records[number]
+        tags = run.data.tags
+        assert tags["mlflow.parentRunId"] == view.parent.info.run_id
+        assert tags["repareto.study"] == view.name
+        assert tags["state"] == record.state.value
+        assert tags["candidate"] == record.candidate.digest
+        assert tags["on_front"] == str(number in (0, 1)).lower()
+        assert tags.get("reason", "") == record.reason
+        assert run.info.run_name == f"#{number}"
+        assert run.info.start_time == int(record.started * 1000)
+        assert run.info.end_time == (None if record.ended is None else int(record.ended * 1000))
+        assert run.data.params == {name: str(value) for name, value in record.candidate.items()}
+    assert [children[number].info.status for number in range(6)] == [
+        "FINISHED", "FINISHED", "FINISHED", "KILLED", "FAILED", "RUNNING",
+    ]  # fmt: skip
+
+
+def test_the_metrics_of_a_trial(lab, view: View, records) -> None:
+    write_all(view.connect(), lab, records)
+    record = records[0]
+    metrics = view.children[0].data.metrics
+    for name, value in record.measurement.figures.items():
+        assert metrics[name] == pytest.approx(value)
+    assert metrics["train_seconds"] == 1.5
+    assert metrics["branched_parameters"] == 1234
+    assert metrics["fusion.largest_relative_difference"] == pytest.approx(2e-7)
+    assert view.history(0, "epoch.error") == [(e, p.error) for e, p in enumerate(record.curve, 1)]
+    assert view.history(0, "epoch.train_loss") == [(e, p.train_loss) for e, p in enumerate(record.curve, 1)]
+    assert view.history(2, "epoch.error") == [(e, p.error) for e, p in enumerate(records[2].curve, 1)]
+    rejected = view.children[3].data.metrics
+    assert rejected["latency_us"] == lab.profile(records[3].candidate).value("latency_us")
+    assert "error" not in rejected
+    assert "latency_us" not in view.children[5].data.metrics, "a running trial has no end yet"
+
+
+def test_the_hypervolume_over_trials_and_the_counts(lab, view: View, records) -> None:
+    write_all(view.connect(), lab, records)
+    results = lab.results(*records)
+    assert view.history(None, "hypervolume") == [(step, value) for step, value, _ in results.hypervolume_by_trial()]
+    tags = view.parent.data.tags
+    counted = {"finished": "2", "stopped": "1", "rejected": "1", "failed": "1", "running": "1"}
+    assert {state: tags[f"trials.{state}"] for state in counted} == counted
+
+
+def test_writing_twice_changes_nothing(lab, view: View, records) -> None:
+    runs = view.connect()
+    write_all(runs, lab, records)
+    before = view.everything()
+    write_all(runs, lab, records)
+    assert view.everything() == before
+
+
+def test_another_driver_finds_the_runs_and_changes_nothing(lab, view: View, records) -> None:
+    first = view.connect()
+    write_all(first, lab, records)
+    before = view.everything()
+    second = view.connect()
+    assert second.parent_run_id == first.parent_run_id
+    write_all(second, lab, records)
+    assert view.everything() == before
+    assert all(second.run_id(number) == first.run_id(number) for number in range(6))
+
+
+def test_another_study_has_runs_of_its_own(lab, view: View, client, uri, store, names, records) -> None:
+    write_all(view.connect(), lab, records[:2])
+    other = View(client, uri, (store / "artifacts").as_uri(), next(names))
+    write_all(other.connect(), lab, records[:1])
+    assert sorted(other.children) == [0]
+    assert sorted(view.children) == [0, 1]
+
+
+def test_a_running_trial_grows(lab, view: View) -> None:
+    runs = view.connect()
+    finished = lab.record(0)
+    for epochs in (0, 1, 2, 2, 5):
+        runs.write_trial(lab.record(0, state=State.RUNNING, curve=finished.curve[:epochs]))
+    assert len(view.history(0, "epoch.error")) == 5
+    assert view.children[0].info.status == "RUNNING"
+    runs.write_trial(finished)
+    child = view.children[0]
+    assert len(view.history(0, "epoch.error")) == 9
+    assert child.info.status == "FINISHED" and child.data.tags["state"] == "finished"
+
+
+def test_a_driver_that_goes_on_writes_each_epoch_once(lab, view: View) -> None:
+    finished = lab.record(0)
+    view.connect().write_trial(lab.record(0, state=State.RUNNING, curve=finished.curve[:4]))
+    view.connect().write_trial(finished)
+    assert view.history(0, "epoch.error") == [(e, p.error) for e, p in enumerate(finished.curve, 1)]
+
+
+def test_members_of_the_front_come_and_go(lab, view: View) -> None:
+    runs = view.connect()
+    weak, strong = lab.record(0, 0.5, 2000), lab.record(1, 0.1, 1000)
+    write_all(runs, lab, [weak])
+    assert view.children[0].data.tags["on_front"] == "true"
+    write_all(runs, lab, [weak, strong])
+    assert [view.children[n].data.tags["on_front"] for n in (0, 1)] == ["false", "true"]
+
+
+def test_members_that_left_while_nobody_wrote_are_told_by_the_next_driver(lab, view: View) -> None:
+    weak, strong = lab.record(0, 0.5, 2000), lab.record(1, 0.1, 1000)
+    write_all(view.connect(), lab, [weak])
+    # The first driver is killed before it writes the end of trial 1, which the ledger has.
+    write_all(view.connect(), lab, [weak, strong])
+    assert [view.children[n].data.tags["on_front"] for n in (0, 1)] == ["false", "true"]
+
+
+def test_a_write_that_fails_once_is_complete_when_it_is_repeated(lab, view: View, monkeypatch) -> None:
+    """A server that goes down between the making of a run and the writing of what is in it."""
+    runs = view.connect()
+    record = lab.record(0)
+
+    def down(*_arguments: object, **_options: object) -> None:
+        raise ConnectionError("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", down)
+        with pytest.raises(ConnectionError):
+            runs.write_trial(record)
+    runs.write_trial(record)
+    child = view.children[0]
+    assert child.data.params == {name: str(value) for name, value in record.candidate.items()}
+    assert child.data.tags["state"] == "finished"
+    assert len(view.history(0, "epoch.error")) == 9
+
+
+def test_many_parameters_and_a_long_reason_fit(lab, view: View) -> None:
+    values = {f"stage{number}.width": number for number in range(250)}
+    candidate = type(lab.candidate()).of("large", values)
+    record = lab.record(0, state=State.FAILED, reason="x" * 20_000)
+    view.connect().write_trial(replace(record, candidate=candidate))
+    child = view.children[0]
+    assert child.data.params == {name: str(value) for name, value in values.items()}
+    assert child.data.tags["reason"] == "x" * 5000
+
+
+def test_the_front_as_page_picture_and_table(lab, view: View, records) -> None:
+    runs = view.connect()
+    results = lab.results(*records)
+    write_all(runs, lab, records)
+    runs.write_front(results)
+    files = {file.path for file in view.client.list_artifacts(runs.parent_run_id)}
+    assert files == {"front.html", "front.png", "front.json"}
+    folder = Path(view.client.download_artifacts(runs.parent_run_id, ""))
+    assert "Plotly.newPlot" in (folder / "front.html").read_text()
+    assert "2 models on the front of 2 trained in full" in (folder / "front.html").read_text()
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "front.json").read_text()) == front_table(results)
+    assert json.loads(view.parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "front.json", "type": "table"}]
+
+
+def test_no_front_is_written_before_a_model_is_there(lab, view: View) -> None:
+    runs = view.connect()
+    runs.write_front(lab.results(lab.record(0, state=State.STOPPED)))
+    assert view.client.list_artifacts(runs.parent_run_id) == []
+
+
+def test_the_table_of_a_front(lab, records) -> None:
+    table = front_table(lab.results(*records))
+    assert table["columns"] == ["trial", "error", "latency_us", "peak_memory_bytes", "candidate"]
+    assert [row[:4] for row in table["data"]] == [[1, 0.1, 3000, 40960], [0, 0.2, 2000, 20480]]
+    assert json.loads(table["data"][0][4])["values"] == dict(records[1].candidate)
+
+
+def test_texts_of_the_parent(view: View) -> None:
+    runs = view.connect()
+    for _ in range(2):
+        runs.write_texts({"config.json": '{"a": 1}', "environment.json": "{}"})
+    folder = Path(view.client.download_artifacts(runs.parent_run_id, ""))
+    assert (folder / "config.json").read_text() == '{"a": 1}'
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "environment.json"]
+
+
+def test_the_status_of_the_study(view: View) -> None:
+    runs = view.connect()
+    for status in ("RUNNING", "KILLED", "RUNNING", "FINISHED"):
+        runs.write_status(status)
+        assert view.parent.info.status == status
+
+
+def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
+    runs = view.connect()
+    runs.write_trial(lab.record(0))
+    assert runs.model_uri(0) is None
+    profile = {
+        "device": "host",
+        "latency_us": {"value": 12.5, "unit": "us", "method": "measured", "error": None},
+        "macs": {"value": 7, "unit": "MACs", "method": "exact", "error": None},
+    }
+    for _ in range(2):
+        runs.write_measured(0, profile)
+    assert view.history(0, "measured.latency_us") == [(0, 12.5)]
+    assert "measured.macs" not in view.children[0].data.metrics
+    runs.write_model_uri(0, "models:/m-1")
+    assert view.connect().model_uri(0) == "models:/m-1"

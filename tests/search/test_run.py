@@ -1,0 +1,132 @@
+"""The search as a whole, where it needs no training: a study that has its trials already, another space, no server."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from repareto.search.config import Config
+from repareto.search.devices.targets import device
+from repareto.search.ledger import Ledger
+from repareto.search.models import Appraiser
+from repareto.search.parts import Parts
+from repareto.search.run import _rungs, read_results, run_search, stored_config, tracking_uri, versions
+from repareto.search.sampling import distribution
+from repareto.spaces.errors import UserError
+
+
+def config_in(store: Path, **changes: Any) -> Config:
+    values: dict[str, Any] = {
+        "study": "quick",
+        "data": {"source": "digits"},
+        "space": {"name": "repcnn", "stages": 1, "width": [4, 8], "blocks": 1, "kernel": 3},
+        "device": "reference",
+        "store": store,
+        "search": {"trials": 1},
+    }
+    return Config(**{**values, **changes})
+
+
+def finished_study(lab, config: Config, *, measured: bool = True) -> Ledger:
+    """One trial in the ledger, as a driver leaves it that was killed at the very end."""
+    parts = Parts(config)
+    header = {
+        "config": config.model_dump(mode="json"),
+        "identity": parts.identity(),
+        "reference": list(lab.reference),
+        "data": {"name": "digits", "labels": list("0123456789"), "input_shape": [1, 8, 8], "front_end": {}},
+        "versions": {},
+    }
+    ledger = Ledger.create(config.store, config.study, header)
+    candidate = parts.space.middle()
+    profile = asdict(Appraiser(parts.space, device("reference"), (1, 8, 8), 10)(candidate))
+    distributions = {p.name: distribution(p.dimension) for p in parts.space.parameters() if p.name in candidate}
+    number = ledger.start(candidate, distributions, profile)
+    figures = {name: figure["value"] for name, figure in profile.items() if isinstance(figure, dict)}
+    measurement = lab.measurement(lab.candidate(), error=0.1)
+    measurement.figures.update(figures)
+    ledger.finish(number, measurement, [measurement.figures[o.key] for o in lab.objectives], {})
+    if measured:
+        ledger.record_measured(number, profile)
+    return ledger
+
+
+def test_a_study_that_has_its_trials_needs_no_data(lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_in(tmp_path)
+    finished_study(lab, config)
+    monkeypatch.setattr("repareto.search.run.load_data", None)
+    said: list[str] = []
+    outcome = run_search(config, say=said.append)
+    assert len(outcome.results.front) == 1
+    assert outcome.unfinished == "" and not outcome.interrupted
+    assert said == ["study quick has its 1 trials already; more: --trials 2"]
+
+
+def test_the_same_command_again_mends_a_view_that_is_behind(lab, tmp_path: Path) -> None:
+    """A driver whose MLflow server was down promises just this when it ends."""
+    config = config_in(tmp_path)
+    finished_study(lab, config)
+    run_search(config, say=lambda _text: None)
+    client = MlflowClient(tracking_uri=tracking_uri(config))
+    experiment = client.get_experiment_by_name(config.study)
+    assert experiment is not None
+    numbers = [run.data.tags.get("repareto.trial") for run in client.search_runs([experiment.experiment_id])]
+    assert sorted(number for number in numbers if number) == ["0"]
+
+
+def test_a_server_that_is_down_at_the_end_costs_no_study(lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = config_in(tmp_path, tracking="http://127.0.0.1:9")
+    ledger = finished_study(lab, config, measured=False)
+    said: list[str] = []
+    outcome = run_search(config, say=said.append)
+    assert len(outcome.results.front) == 1
+    assert not ledger.records()[0].measured, "it is measured by the next one"
+    assert any("http://127.0.0.1:9" in text or "MLflow" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {"name": "repcnn", "stages": 1, "width": [4, 12], "blocks": 1, "kernel": 3}}, "another space (stag"),
+        ({"seed": 1}, "another seed (0 there, 1 here)"),
+        ({"budgets": {"latency": "2ms"}}, "another budgets ("),
+        ({"training": {"epochs": 2}}, "another training (epochs: "),
+        ({"objectives": ("error", "macs")}, "another objectives ("),
+    ],
+)
+def test_a_study_of_that_name_with_other_settings(lab, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    finished_study(lab, config_in(tmp_path))
+    with pytest.raises(UserError) as raised:
+        run_search(config_in(tmp_path, **changes), say=lambda _text: None)
+    assert message in str(raised.value)
+    assert str(raised.value).startswith(f'study "quick" exists in {tmp_path} with ')
+
+
+def test_what_may_change_while_a_study_continues(lab, tmp_path: Path) -> None:
+    finished_study(lab, config_in(tmp_path))
+    other = config_in(tmp_path, search={"trials": 1, "sampler": "random"}, workers={"count": 3})
+    assert len(run_search(other, say=lambda _text: None).results.front) == 1
+
+
+def test_what_is_read_back_is_what_was_written(lab, tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    ledger = finished_study(lab, config)
+    assert stored_config(ledger, tmp_path) == config
+    assert stored_config(ledger, tmp_path / "moved").store == tmp_path / "moved"
+    results = read_results(ledger)
+    assert [o.name for o in results.objectives] == list(config.objectives)
+    assert results.reference.tolist() == list(lab.reference)
+    assert len(results.records) == 1
+
+
+def test_rungs_of_a_config(tmp_path: Path) -> None:
+    assert _rungs(config_in(tmp_path, search={"early_stopping": False}), 30) is None
+    rungs = _rungs(config_in(tmp_path, search={"first_rung": 2, "reduction": 4}), 30)
+    assert rungs is not None and rungs.rungs_epochs == (2, 8) and rungs.reduction == 4
+
+
+def test_versions_say_what_the_figures_come_from() -> None:
+    assert {"python", "repareto", "torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "numpy"} == set(versions())
