@@ -25,6 +25,7 @@ from repareto.spaces.space import Candidate
 from .report import Claim, arguments, over, publish
 
 COMMAND = str(Path(sys.executable).parent / "repareto")
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
 INPUT_SHAPE, CLASSES = (40, 50), 12
 
 
@@ -37,7 +38,16 @@ def run(*words: str, environment: dict[str, str] | None = None) -> tuple[float, 
     return time.perf_counter() - start, done.stdout
 
 
-def default_search(config: str) -> tuple[list[Claim], list[dict[str, Any]]]:
+def _picture(store: Path, study: str) -> bytes:
+    from repareto.search.ledger import Ledger
+    from repareto.search.plots import front_png
+    from repareto.search.run import read_results, stored_config
+
+    ledger = Ledger.open(store, study)
+    return front_png(read_results(ledger), stored_config(ledger, store).parsed_budgets(), f"make search: {study}")
+
+
+def default_search(config: str, picture: Path | None = None) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Run the default search from nothing, data set and calibration included, and run it again."""
     with tempfile.TemporaryDirectory() as folder:
         store, environment = f"store={folder}/runs", {"REPARETO_CACHE": f"{folder}/cache"}
@@ -45,6 +55,9 @@ def default_search(config: str) -> tuple[list[Claim], list[dict[str, Any]]]:
         again_seconds, _ = run(COMMAND, "search", config, "--set", store, environment=environment)
         name = Path(config).stem
         front = json.loads(run(COMMAND, "front", name, "--store", f"{folder}/runs", "--json")[1])
+        if picture is not None:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            picture.write_bytes(_picture(Path(folder) / "runs", name))
     trials = front["trials"]
     trained = trials["finished"] + trials["stopped"] + trials["failed"]
     # The member that the validation split takes for the best, scored on voices that decided nothing.
@@ -64,7 +77,8 @@ def default_search(config: str) -> tuple[list[Claim], list[dict[str, Any]]]:
 
 def budget_check(candidates: int) -> Claim:
     """Time profiling new candidates in a warm process."""
-    appraise = Appraiser(RepCNN(), device("reference"), INPUT_SHAPE, CLASSES)
+    appraise = Appraiser(RepCNN(), device("reference"), PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
+INPUT_SHAPE, CLASSES)
     rng = random.Random(0)
     for _ in range(3):
         appraise(RepCNN().draw(rng))
@@ -101,7 +115,8 @@ def fusion_gain(rounds: int, runs: int) -> tuple[list[Claim], list[dict[str, Any
     differences: list[float] = []
     for form, width, kernel in (("separable", 24, 9), ("separable", 48, 5), ("full", 16, 5), ("full", 32, 3)):
         torch.manual_seed(0)
-        model = RepCNN().build(three_branches(width, kernel, form), INPUT_SHAPE, CLASSES)
+        model = RepCNN().build(three_branches(width, kernel, form), PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
+INPUT_SHAPE, CLASSES)
         inputs = torch.randn(64, *INPUT_SHAPE)
         model(inputs)  # batch statistics that are not the initial ones
         fused, _ = fuse(model.eval(), inputs)
@@ -148,7 +163,8 @@ def main() -> None:
     gains, rows = fusion_gain(*((2, 100) if options.quick else (7, 400)))
     claims = [*gains, budget_check(20 if options.quick else 200), help_seconds(3 if options.quick else 9)]
     config = "examples/digits.yaml" if options.quick else "examples/keywords.yaml"
-    search_claims, search_rows = default_search(config)
+    picture = None if options.quick else PICTURE
+    search_claims, search_rows = default_search(config, picture)
     publish(
         "first_light",
         "make bench-first_light",

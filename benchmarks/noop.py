@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ray import tune
 from torch import nn
 
-from repareto.search.records import Measurement
+from repareto.search.records import EpochPoint, Measurement
 from repareto.search.worker import CandidateTrainable
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
 
@@ -55,10 +55,8 @@ class NoopTrainable(CandidateTrainable):
             train_seconds=0.0,
             branched_parameters=0,
         )
-        return {
-            "done": True, "epoch": 1, "error": error, "train_loss": 1.0, "epoch_seconds": 0.0,
-            "measurement": json.dumps(asdict(measurement)),
-        }  # fmt: skip
+        curve = [EpochPoint(error, train_loss=1.0, seconds=0.0)]
+        return {"done": True, "curve": json.dumps(curve), "measurement": json.dumps(asdict(measurement))}
 
 
 def _error(width: int) -> float:

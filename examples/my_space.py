@@ -1,7 +1,7 @@
 """A search space of your own: one Python class, named in the config by its import path (see my_space.yaml).
 
-It needs three things: dimensions, the parameters made of them, and a function that builds the model of a candidate. What
-is built from branched blocks is fused before it is profiled, scored and exported.
+It needs three things: dimensions, the parameters made of them, and a function that builds the model of a candidate.
+What is built from branched blocks is fused before it is profiled, scored and exported.
 """
 
 from dataclasses import dataclass

@@ -81,7 +81,11 @@ def front(
     if html is not None:
         from .plots import front_html
 
-        html.write_text(front_html(results, Config(**ledger.header()["config"]).parsed_budgets(), study))
+        page = front_html(results, Config(**ledger.header()["config"]).parsed_budgets(), study)
+        try:
+            html.write_text(page)
+        except OSError as error:
+            raise UserError(f"--html {html}: cannot be written ({error.strerror})") from error
         print(f"wrote {html}", file=sys.stderr)
     if json:
         from .tables import front_json

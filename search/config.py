@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ Location = tuple[str | int, ...]
 class Section(BaseModel):
     """A part of the config; unknown keys are refused, values are fixed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SearchSection(Section):
@@ -101,6 +102,19 @@ class Config(Section):
 SECTIONS: Mapping[str, type[Section]] = {"search": SearchSection, "workers": WorkersSection}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3, without a point, for a text; YAML 1.2, JSON and people take it for a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
+
+
 class ConfigFile:
     """A config as read, with the line of every key, so that each complaint names its place."""
 
@@ -111,16 +125,27 @@ class ConfigFile:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not a text file in UTF-8") from error
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.values: dict[str, Any] = yaml.safe_load(text) or {}
+            root = yaml.compose(text, Loader=_Loader)
+            self.values: dict[str, Any] = _load(text) or {}
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise UserError(f"{path}:{line}: not YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
         if not isinstance(self.values, dict):
             raise UserError(f"{path}:1: a config is a mapping of keys to values")
-        if root is not None:
-            self._lines = dict(_lines_of(root))
+        try:
+            self._lines = {} if root is None else dict(_lines_of(root))
+        except RecursionError as error:
+            raise UserError(f"{path}: an alias contains itself") from error
+        for key in self.values:
+            if not isinstance(key, str):
+                raise UserError(
+                    f"{self.place((str(key),))}{key!r}: unknown key (known: {', '.join(Config.model_fields)})"
+                )
         for override in overrides:
             self._override(override)
 
@@ -134,7 +159,10 @@ class ConfigFile:
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
                 raise UserError(f'--set "{text}": {".".join(keys[: depth + 1])} is not a section')
-        target[keys[-1]] = yaml.safe_load(value)
+        try:
+            target[keys[-1]] = _load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f'--set "{text}": the value is not YAML') from error
         self._lines[tuple(keys)] = 0
 
     def place(self, location: Location) -> str:

@@ -30,20 +30,22 @@ def write_atomically(path: Path, content: bytes | dict[str, Any]) -> None:
 
     Raises :class:`UserError` where the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(content, bytes):
         import torch
 
         buffer = io.BytesIO()
         torch.save(content, buffer)
         content = buffer.getvalue()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise UserError(
                 f"{path.parent}: no space left on the disk; free some and run the same command again"

@@ -42,6 +42,7 @@ class Ledger:
         self._storage = storage
         self._study_id = study_id
         self._trial_ids: dict[int, int] = {}
+        self._sampler_state: dict[str, Any] = {}
 
     @classmethod
     def create(cls, store: Path, name: str, header: Mapping[str, Any]) -> Ledger:
@@ -75,7 +76,10 @@ class Ledger:
         """Open an existing study; raises :class:`UserError` that lists the studies there are."""
         storage = _storage(store, create=False)
         try:
-            return cls(storage, storage.get_study_id_from_name(name), name)
+            ledger = cls(storage, storage.get_study_id_from_name(name), name)
+            if ledger._has_header():
+                return ledger
+            raise KeyError(name)
         except KeyError as error:
             names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
             raise UserError(f'study "{name}" is not in {store} (there: {names})') from error
@@ -110,11 +114,33 @@ class Ledger:
         attributes = self._storage.get_study_user_attrs(self._study_id)
         return [_record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in self.frozen_trials()]
 
+    def record(self, number: int) -> TrialRecord:
+        """Return one trial as it stands, without what was measured at the end."""
+        return _record(self._storage.get_trial(self._trial_ids[number]), {})
+
+    def sampler_state(self) -> dict[str, Any]:
+        """Return what the sampler keeps with the study, such as the parents of each generation."""
+        return self._storage.get_study_system_attrs(self._study_id)
+
+    def keep_sampler_state(self, state: Mapping[str, Any]) -> None:
+        """Write what has changed in the sampler's state."""
+        for key, value in state.items():
+            if self._sampler_state.get(key) != value:
+                self._storage.set_study_system_attr(self._study_id, key, value)
+                self._sampler_state[key] = value
+
     def start(
-        self, candidate: Candidate, distributions: Mapping[str, BaseDistribution], profile: Mapping[str, Any]
+        self,
+        candidate: Candidate,
+        distributions: Mapping[str, BaseDistribution],
+        profile: Mapping[str, Any],
+        sampler_attributes: Mapping[str, Any] | None = None,
     ) -> int:
-        """Write a running trial, in one transaction, and return its number."""
-        return self._create(State.RUNNING, candidate, distributions, profile, "", {})
+        """Write a running trial, in one transaction, and return its number.
+
+        ``sampler_attributes`` are what the sampler keeps with the trial, such as its generation.
+        """
+        return self._create(State.RUNNING, candidate, distributions, profile, "", sampler_attributes or {})
 
     def reject(
         self,
@@ -123,9 +149,11 @@ class Ledger:
         profile: Mapping[str, Any],
         reason: str,
         constraints: Mapping[str, float],
+        sampler_attributes: Mapping[str, Any] | None = None,
     ) -> int:
         """Write a trial that was rejected before training, in one transaction, and return its number."""
-        return self._create(State.REJECTED, candidate, distributions, profile, reason, constraints)
+        attributes = {**(sampler_attributes or {}), **constraint_attributes(constraints)}
+        return self._create(State.REJECTED, candidate, distributions, profile, reason, attributes)
 
     def _create(
         self,
@@ -134,7 +162,7 @@ class Ledger:
         distributions: Mapping[str, BaseDistribution],
         profile: Mapping[str, Any],
         reason: str,
-        constraints: Mapping[str, float],
+        system_attributes: Mapping[str, Any],
     ) -> int:
         attributes = {
             "state": state.value, "candidate": candidate.to_json(), "profile": profile, "reason": reason,
@@ -145,9 +173,8 @@ class Ledger:
             params=dict(candidate),
             distributions=dict(distributions),
             user_attrs=attributes,
+            system_attrs=dict(system_attributes),
         )
-        for key, value in constraints.items():
-            template.set_constraint(key, value)
         trial_id = self._storage.create_new_trial(self._study_id, template)
         number = self._storage.get_trial_number_from_id(trial_id)
         self._trial_ids[number] = trial_id
@@ -186,9 +213,11 @@ class Ledger:
         values: Sequence[float] | None,
     ) -> None:
         trial_id = self._trial_ids[number]
-        for key, value in {**attributes, "state": state.value}.items():
+        # A driver that was killed before the last write here may have left another reason and other constraints.
+        stale = dict.fromkeys(self._storage.get_trial(trial_id).constraints, 0.0)
+        for key, value in {"reason": "", **attributes, "state": state.value}.items():
             self._storage.set_trial_user_attr(trial_id, key, value)
-        for key, value in constraint_attributes(constraints).items():
+        for key, value in constraint_attributes({**stale, **constraints}).items():
             self._storage.set_trial_system_attr(trial_id, key, value)
         # Last, for it is what makes the end real: a driver killed before it leaves a running trial, which is run again.
         self._storage.set_trial_state_values(trial_id, OPTUNA_STATES[state], values)
@@ -209,11 +238,22 @@ def _storage(store: Path, *, create: bool) -> RDBStorage:
             raise UserError(f"{store}: no ledger there (run a search first, or name its store with --store)")
         store.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    try:
+        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    except sqlalchemy.exc.DatabaseError as error:
+        raise UserError(f"{path}: cannot be used as a ledger ({error.orig}); name another store") from error
+    sqlalchemy.event.listen(storage.engine, "handle_error", _tell_full_disk)
     # A write-ahead log survives a killed process as the rollback journal does, at a tenth of its waits for the disk.
     sqlalchemy.event.listen(storage.engine, "connect", _use_write_ahead_log)
     storage.engine.dispose()
     return storage
+
+
+def _tell_full_disk(context: Any) -> None:
+    if "disk is full" in str(context.original_exception):
+        raise UserError(
+            f"{context.engine.url.database}: no space left on the disk; free some and run the same command again"
+        )
 
 
 def _use_write_ahead_log(connection: Any, _record: object) -> None:
@@ -225,16 +265,18 @@ def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
     attributes = trial.user_attrs
     measurement = attributes.get("measurement")
     state = State.RUNNING if trial.state == TrialState.RUNNING else State(attributes["state"])
+    # A driver that was killed before its last write leaves constraints on a trial that runs again.
+    constraints = {} if state is State.RUNNING else trial.constraints
     return TrialRecord(
         number=trial.number,
         state=state,
         candidate=Candidate.from_json(attributes["candidate"]),
-        reason=attributes.get("reason", ""),
+        reason="" if state is State.RUNNING else attributes.get("reason", ""),
         profile=attributes.get("profile", {}),
         curve=tuple(EpochPoint(*point) for point in attributes.get("curve", ())),
         measurement=Measurement(**measurement) if measurement and state is State.FINISHED else None,
         measured=measured,
-        feasible=all(value <= 0 for value in trial.constraints.values()),
+        feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
         started=attributes["started"],
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
     )

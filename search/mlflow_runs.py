@@ -49,10 +49,12 @@ class MlflowRuns:
             else experiment.experiment_id
         )
         self.parent_run_id = self._find_or_create_parent()
-        self._run_ids = self._find_children()
+        children = self._find_children()
+        self._run_ids = {number: run.info.run_id for number, run in children.items()}
         self._ended: dict[int, State] = {}
         self._epochs_written: dict[int, int] = {}
-        self._members_written: set[int] = set()
+        self._members_written = {number for number, run in children.items() if run.data.tags.get("on_front") == "true"}
+        self._with_params = {number for number, run in children.items() if run.data.params}
         self._steps_written = 0
 
     def _search(self, filter_string: str) -> Iterable[Any]:
@@ -72,9 +74,9 @@ class MlflowRuns:
         tags = {STUDY_TAG: self._study, "role": "study"}
         return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
 
-    def _find_children(self) -> dict[int, str]:
+    def _find_children(self) -> dict[int, Any]:
         children = self._search(f"tags.`{PARENT_TAG}` = '{self.parent_run_id}'")
-        return {int(run.data.tags[TRIAL_TAG]): run.info.run_id for run in children}
+        return {int(run.data.tags[TRIAL_TAG]): run for run in children}
 
     def write_texts(self, texts: Mapping[str, str]) -> None:
         """Write files of the parent run, by name."""
@@ -87,6 +89,7 @@ class MlflowRuns:
         params: list[Param] = []
         if run_id is None:
             run_id = self._create_child(record)
+        if record.number not in self._with_params:
             params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
         if self._ended.get(record.number) == record.state:
             return
@@ -97,6 +100,7 @@ class MlflowRuns:
         if record.state is not State.RUNNING:
             metrics += _figure_metrics(record)
         self._log(run_id, metrics, params, tags)
+        self._with_params.add(record.number)
         self._epochs_written[record.number] = len(record.curve)
         if record.ended is not None:
             self._client.set_terminated(run_id, STATUS[record.state], int(record.ended * 1000))

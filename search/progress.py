@@ -46,7 +46,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
-        self._console.print(text, highlight=False)
+        self._console.print(Text(text))
 
     def trial_changed(self, record: TrialRecord, results: Results) -> None:
         self._results = results

@@ -72,6 +72,8 @@ class StudySearcher(_WithoutSnapshot, Searcher):
         elif "failed" in result:
             self._study.fail(number, result["failed"])
         elif "measurement" in result:
+            # Ray tells the scheduler of no result that is a trial's last.
+            report_curve(self._study, number, result)
             self._study.finish(number, Measurement(**json.loads(result["measurement"])))
         # Otherwise it was interrupted: it stays running in the ledger and is continued by the next driver.
 
@@ -90,11 +92,17 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
         self._study = study
 
     def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "train_loss" not in result:
-            return TrialScheduler.CONTINUE
-        point = EpochPoint(result["error"], result["train_loss"], result["epoch_seconds"])
-        goes_on = self._study.report_epoch(trial.config["number"], result["epoch"], point)
+        goes_on = report_curve(self._study, trial.config["number"], result)
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+
+def report_curve(study: Study, number: int, result: dict[str, Any]) -> bool:
+    """Report the epochs of a result that the study has not heard of, and return whether the trial goes on."""
+    goes_on = True
+    for epoch, point in enumerate(json.loads(result.get("curve", "[]")), 1):
+        if epoch > study.epochs_of(number) and goes_on:
+            goes_on = study.report_epoch(number, epoch, EpochPoint(*point))
+    return goes_on
 
 
 def run_on_ray(

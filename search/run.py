@@ -8,7 +8,7 @@ import platform
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class Outcome:
     results: Results
     unfinished: str = ""
     interrupted: bool = False
+    view_is_complete: bool = True
+    """False where MLflow could not be written: the ledger has all, and the same command again writes the view."""
 
 
 def run_search(
@@ -62,16 +64,17 @@ def run_search(
         results = read_results(ledger)
         if sum(record.state.was_trained for record in results.records) >= trials:
             say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
-            _complete_front(config, ledger, say)
+            if _close_view(MlflowView(lambda: connect_runs(config), _texts(ledger), results), "FINISHED", say):
+                _complete_front(config, ledger, say)
             return Outcome(read_results(ledger))
     dataset = load_data(parts, say)
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     if ledger is None:
         ledger = Ledger.create(config.store, config.study, new_header(parts, dataset, appraiser))
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
-    if not outcome.interrupted:
+    if outcome.view_is_complete and not outcome.interrupted:
         _complete_front(config, ledger, say)
-    return Outcome(read_results(ledger), outcome.unfinished, outcome.interrupted)
+    return replace(outcome, results=read_results(ledger))
 
 
 def load_data(parts: Parts, say: Say) -> Dataset:
@@ -175,20 +178,26 @@ def train(
         threads=config.workers.threads,
         device="cuda" if config.workers.gpus > 0 else "cpu",
     )
-    status = "KILLED"
     try:
         with progress:
             run_on_ray(study, job, dataset, config.workers, trainable or CandidateTrainable)
-        if not study.unfinished:
-            status = "FINISHED"
-    finally:
-        if trouble := view.close(status):
-            say(f"the MLflow view is behind the ledger ({trouble}); the same command again mends it")
+    except BaseException:
+        _close_view(view, "KILLED", say)
+        raise
+    complete = _close_view(view, "KILLED" if study.unfinished else "FINISHED", say)
     if not study.unfinished:
-        return Outcome(study.results)
+        return Outcome(study.results, view_is_complete=complete)
     if study.out_of_time:
-        return Outcome(study.results, "the time is up")
-    return Outcome(study.results, "interrupted", interrupted=True)
+        return Outcome(study.results, "the time is up", view_is_complete=complete)
+    return Outcome(study.results, "interrupted", interrupted=True, view_is_complete=complete)
+
+
+def _close_view(view: MlflowView, status: str, say: Say) -> bool:
+    """Let the view be written to its end, and return whether it was."""
+    trouble = view.close(status)
+    if trouble:
+        say(f"the MLflow view is behind the ledger ({trouble}); the same command again mends it")
+    return not trouble
 
 
 def _proposer(parts: Parts) -> Proposer:

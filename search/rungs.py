@@ -45,4 +45,4 @@ def default_rungs(epochs: int, reduction: float, first_epoch: int) -> tuple[int,
     while round(epoch) <= 0.75 * epochs:
         rungs.append(round(epoch))
         epoch *= reduction
-    return tuple(rungs)
+    return tuple(dict.fromkeys(rungs))

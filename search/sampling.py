@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -33,6 +34,14 @@ def candidate_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])
 
 
+class Proposal(NamedTuple):
+    """A candidate, its parameters as Optuna has them, and what the sampler keeps with the trial."""
+
+    candidate: Candidate
+    distributions: dict[str, BaseDistribution]
+    attributes: dict[str, Any]
+
+
 class Proposer:
     """Asks a sampler for candidates and tells it what became of them."""
 
@@ -42,12 +51,19 @@ class Proposer:
         self._study = optuna.create_study(directions=["minimize"] * objectives, storage=None)
         self._storage = self._study._storage
 
-    def restore(self, trials: Sequence[FrozenTrial]) -> None:
-        """Learn the ledger's trials, in order of their numbers."""
+    def restore(self, trials: Sequence[FrozenTrial], state: Mapping[str, Any]) -> None:
+        """Learn the ledger's trials, in order of their numbers, and the :attr:`state` that was kept with them."""
         for trial in trials:
             self._study.add_trial(trial)
+        for key, value in state.items():
+            self._storage.set_study_system_attr(self._study._study_id, key, value)
 
-    def propose(self) -> tuple[Candidate, dict[str, BaseDistribution]]:
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the sampler keeps with the study."""
+        return self._storage.get_study_system_attrs(self._study._study_id)
+
+    def propose(self) -> Proposal:
         """Return the next candidate; it counts as running until :meth:`settle`."""
         # A sampler of its own for each number: what is proposed depends on the seed, the number and the trials
         # known, not on how often the driver was restarted.
@@ -70,7 +86,8 @@ class Proposer:
                     option = trial.suggest_categorical(parameter.name, dimension.options)
                     assert option is not None
                     values[parameter.name] = option
-        return self._space.candidate(values), dict(trial.distributions)
+        attributes = self._storage.get_trial_system_attrs(trial._trial_id)
+        return Proposal(self._space.candidate(values), dict(trial.distributions), dict(attributes))
 
     def settle(
         self, number: int, state: TrialState, values: Sequence[float] | None, constraints: Mapping[str, float]

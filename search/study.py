@@ -67,7 +67,7 @@ class Study:
         self._restore()
 
     def _restore(self) -> None:
-        self._proposer.restore(self._ledger.frozen_trials())
+        self._proposer.restore(self._ledger.frozen_trials(), self._ledger.sampler_state())
         for record in self._ledger.records():
             self._records[record.number] = record
             for epoch, point in enumerate(record.curve, 1):
@@ -104,28 +104,27 @@ class Study:
     def _start_feasible(self) -> TrialRecord:
         closest = _ClosestMiss(self._budgets)
         for _ in range(REJECTION_LIMIT):
-            candidate, distributions = self._proposer.propose()
-            profile = self._appraise(candidate)
-            data = asdict(profile)
-            figures = profile_figures(data)
+            proposal = self._proposer.propose()
+            profile = asdict(self._appraise(proposal.candidate))
+            figures = profile_figures(profile)
             excesses = budget_excesses(self._budgets, figures)
+            candidate, distributions, attributes = proposal
             if not any(excess > 0 for excess in excesses.values()):
-                number = self._ledger.start(candidate, distributions, data)
-                return self._change(TrialRecord(number, State.RUNNING, candidate, profile=data, started=time.time()))
+                number = self._ledger.start(candidate, distributions, profile, attributes)
+                self._ledger.keep_sampler_state(self._proposer.state)
+                return self._read_again(number)
             broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
             reason = "; ".join(budget.explain(figures) for budget in broken)
-            number = self._ledger.reject(candidate, distributions, data, reason, excesses)
+            number = self._ledger.reject(candidate, distributions, profile, reason, excesses, attributes)
             self._proposer.settle(number, TrialState.PRUNED, None, excesses)
-            now = time.time()
-            self._change(
-                TrialRecord(number, State.REJECTED, candidate, reason, data, feasible=False, started=now, ended=now)
-            )
+            self._read_again(number)
             closest.see(figures)
         raise UserError(closest.complaint(REJECTION_LIMIT))
 
     def report_epoch(self, number: int, epoch: int, point: EpochPoint) -> bool:
         """Record an epoch of a running trial and return whether it goes on."""
         record = self._records[number]
+        assert epoch <= len(record.curve) + 1, (number, epoch, len(record.curve))
         record = replace(record, curve=(*record.curve[: epoch - 1], point))
         self._ledger.record_curve(number, record.curve)
         self._change(record)
@@ -150,7 +149,7 @@ class Study:
         constraints = {"fidelity": 1 - epoch / self._epochs}
         self._ledger.stop(record.number, reason, constraints)
         self._proposer.settle(record.number, TrialState.PRUNED, None, constraints)
-        self._change(replace(record, state=State.STOPPED, reason=reason, feasible=False, ended=time.time()))
+        self._read_again(record.number)
 
     def finish(self, number: int, measurement: Measurement) -> None:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
@@ -164,24 +163,28 @@ class Study:
         constraints = budget_excesses(self._budgets, figures)
         self._ledger.finish(number, measurement, values, constraints)
         self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
-        feasible = all(excess <= 0 for excess in constraints.values())
-        self._change(
-            replace(record, state=State.FINISHED, measurement=measurement, feasible=feasible, ended=time.time())
-        )
+        self._read_again(number)
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a trial failed; the search goes on."""
-        record = self._records[number]
         self._ledger.fail(number, reason)
         self._proposer.settle(number, TrialState.FAIL, None, {})
-        self._change(replace(record, state=State.FAILED, reason=reason, feasible=False, ended=time.time()))
+        self._read_again(number)
 
     def state_of(self, number: int) -> State:
         return self._records[number].state
 
+    def epochs_of(self, number: int) -> int:
+        """Return how many epochs of a trial are recorded."""
+        return len(self._records[number].curve)
+
     @property
     def _objective_names(self) -> list[str]:
         return [objective.name for objective in self._objectives]
+
+    def _read_again(self, number: int) -> TrialRecord:
+        """Take over what the ledger now says of a trial, its times included."""
+        return self._change(self._ledger.record(number))
 
     def _change(self, record: TrialRecord) -> TrialRecord:
         self._records[record.number] = record

@@ -95,9 +95,10 @@ class MlflowView:
 
     def _write(self, changed: Mapping[int, TrialRecord], results: Results, status: str) -> None:
         if self._runs is None:
-            self._runs = self._connect()
-            self._runs.write_texts(self._texts)
-            self._runs.write_status("RUNNING")
+            runs = self._connect()
+            runs.write_texts(self._texts)
+            runs.write_status("RUNNING")
+            self._runs = runs
         for number in sorted(changed):
             self._runs.write_trial(changed[number])
         self._runs.write_progress(results)

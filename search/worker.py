@@ -17,7 +17,7 @@ from ..spaces.space import Candidate, SearchSpace
 from ..trainers.data.dataset import Dataset
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
 from .files import CHECKPOINT, WEIGHTS, trial_folder, write_atomically
-from .records import Measurement
+from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 
 FUSION_SAMPLES = 64
@@ -50,7 +50,7 @@ class CandidateTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._number: int = new_config["number"]
         self._candidate = Candidate.from_json(new_config["candidate"])
-        self._train_seconds = 0.0
+        self._curve: list[EpochPoint] = []
         # Built in the first step, where a failure can be reported.
         self._trainer: SupervisedTrainer | None = None
         return True
@@ -72,16 +72,15 @@ class CandidateTrainable(tune.Trainable):
         if self._trainer is None:
             self._trainer = self._start()
         trainer = self._trainer
-        result: dict[str, Any] = {}
         if trainer.epoch < trainer.config.epochs:
             epoch = trainer.train_epoch()
-            self._train_seconds += epoch.seconds
-            result = {"train_loss": epoch.loss, "epoch_seconds": epoch.seconds}
+            error = error_rate(trainer.model, self._dataset.validation, device=self._job.device)
+            self._curve.append(EpochPoint(error, epoch.loss, epoch.seconds))
             self._save()
-        result["epoch"] = trainer.epoch
-        result["error"] = error_rate(trainer.model, self._dataset.validation, device=self._job.device)
+        # The whole curve, for a driver that was killed may not have heard of the last epochs. As text, for Ray
+        # flattens what it can.
+        result: dict[str, Any] = {"curve": json.dumps(self._curve)}
         if trainer.epoch >= trainer.config.epochs:
-            # As text, for Ray flattens dictionaries.
             result["measurement"] = json.dumps(asdict(self._measure(trainer)))
             result["done"] = True
         return result
@@ -101,12 +100,12 @@ class CandidateTrainable(tune.Trainable):
         if checkpoint.exists():
             saved = torch.load(checkpoint, weights_only=True)
             trainer.load_state_dict(saved["trainer"])
-            self._train_seconds = saved["train_seconds"]
+            self._curve = [EpochPoint(*point) for point in saved["curve"]]
         return trainer
 
     def _save(self) -> None:
         assert self._trainer is not None
-        state = {"trainer": self._trainer.state_dict(), "train_seconds": self._train_seconds}
+        state = {"trainer": self._trainer.state_dict(), "curve": [list(point) for point in self._curve]}
         write_atomically(self._folder / CHECKPOINT, state)
 
     def _measure(self, trainer: SupervisedTrainer) -> Measurement:
@@ -128,7 +127,7 @@ class CandidateTrainable(tune.Trainable):
             fusion=asdict(report),
             seed=candidate_seed(self._job.seed, self._number),
             epochs=trainer.epoch,
-            train_seconds=self._train_seconds,
+            train_seconds=sum(point.seconds for point in self._curve),
             branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
 

@@ -71,11 +71,15 @@ class Float:
 
     def draw(self, rng: random.Random) -> float:
         if self.log:
-            return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
-        return rng.uniform(self.low, self.high)
+            return self._clamped(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+        return self._clamped(rng.uniform(self.low, self.high))
 
     def middle(self) -> float:
-        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return self._clamped(math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2)
+
+    def _clamped(self, value: float) -> float:
+        # exp(log(x)) and the square root of x * x can be a rounding away from x.
+        return min(max(value, self.low), self.high)
 
     def __str__(self) -> str:
         return f"[{self.low:g}, {self.high:g}]"
@@ -253,7 +257,7 @@ def load_class(path: str, built_in: Mapping[str, str], kind: str) -> type:
         raise UserError(f"{kind} {path!r} is unknown ({hint})")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{kind} {path!r} cannot be imported: {error}") from error
     if not isinstance(found, type):
         raise UserError(f"{kind} {path!r} is not a class")
@@ -283,4 +287,7 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
             changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
         except UserError as error:
             raise UserError(f"space.{key}: {error}") from error
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [key for key in needed if key not in changes]:
+        raise UserError(f"space.{missing[0]}: this key is needed by {name}")
     return cls(**changes)

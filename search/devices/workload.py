@@ -33,7 +33,7 @@ def plain_work(graph: Graph) -> tuple[Work, ...]:
 
 
 def onnx_runtime_work(graph: Graph) -> tuple[Work, ...]:
-    """What ONNX Runtime's CPU kernels do (inferred from timings; the rules that gave the least error on held-out networks).
+    """What ONNX Runtime's CPU kernels do (inferred from timings: the rules with the least held-out error).
 
     Two-dimensional convolutions of aligned channels run in a blocked layout, padded to full blocks. All others are
     matrix products: a kernel longer than one, or strided, first copies its windows, and groups run one after another.

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from repareto.search.files import CHECKPOINT, trial_folder, write_atomically
 from repareto.search.ray_backend import StudyScheduler, StudySearcher
-from repareto.search.records import State
+from repareto.search.records import EpochPoint, State
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Candidate
 
@@ -39,13 +39,15 @@ class Ray:
     def train(self, lab, trial_id: str, config: dict) -> None:
         candidate = Candidate.from_json(config["candidate"])
         for epoch in range(1, lab.epochs + 1):
-            result = {
-                "epoch": epoch, "error": lab.error(candidate, epoch), "train_loss": 1.0, "epoch_seconds": 0.1,
-            }  # fmt: skip
+            result = {"curve": curve(lab, candidate, epoch)}
             if epoch == lab.epochs:
                 result |= {"measurement": json.dumps(asdict(lab.measurement(candidate))), "done": True}
             if not self.result(trial_id, config, result):
                 return
+
+
+def curve(lab, candidate: Candidate, epochs: int) -> str:
+    return json.dumps([EpochPoint(lab.error(candidate, epoch), 1.0, 0.1) for epoch in range(1, epochs + 1)])
 
 
 def test_trials_reach_the_study_with_all_their_epochs(lab, tmp_path: Path) -> None:
@@ -114,7 +116,21 @@ def test_impossible_budgets_end_the_search(lab, tmp_path: Path, monkeypatch: pyt
 def test_an_evaluation_without_an_epoch_goes_on(lab, tmp_path: Path) -> None:
     ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
     config = ray.start("a")
-    assert ray.result("a", config, {"epoch": 9, "error": 0.1})
+    assert ray.result("a", config, {})
+
+
+def test_an_epoch_that_the_dead_driver_did_not_hear_of_is_not_lost(lab, tmp_path: Path) -> None:
+    """The worker keeps its checkpoint before it reports, so a driver killed in between misses an epoch."""
+    ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
+    config = ray.start("a")
+    candidate = Candidate.from_json(config["candidate"])
+    ray.result("a", config, {"curve": curve(lab, candidate, 1)})
+    again = lab.study(tmp_path, trials=1)
+    ray = Ray(again, tmp_path)
+    assert ray.start("a") == config
+    ray.result("a", config, {"curve": curve(lab, candidate, 3)})
+    errors = [point.error for point in again.results.records[0].curve]
+    assert errors == [lab.error(candidate, epoch) for epoch in (1, 2, 3)]
 
 
 def test_rays_own_snapshot_of_an_experiment_holds_no_study(lab, tmp_path: Path) -> None:

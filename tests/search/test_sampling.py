@@ -52,7 +52,7 @@ def settle(lab, proposer: Proposer, number: int, candidate) -> None:
 def proposals(lab, proposer: Proposer, first: int, count: int) -> list:
     made = []
     for number in range(first, first + count):
-        candidate, _ = proposer.propose()
+        candidate = proposer.propose().candidate
         made.append(candidate)
         settle(lab, proposer, number, candidate)
     return made
@@ -62,7 +62,7 @@ def proposals(lab, proposer: Proposer, first: int, count: int) -> list:
 def test_every_proposal_is_a_candidate_of_the_space(lab, sampler: str) -> None:
     proposer = lab.proposer(sampler=sampler, startup_trials=STARTUP)
     for number in range(5):
-        candidate, distributions = proposer.propose()
+        candidate, distributions, _ = proposer.propose()
         assert lab.space.candidate(dict(candidate)) == candidate
         assert set(distributions) == set(candidate)
         assert ("depth" in candidate) == (candidate["form"] == "deep")
@@ -99,7 +99,7 @@ def test_what_is_proposed_follows_from_the_trials_known(lab, sampler: str) -> No
     """Evolution remembers generations besides: that it goes on after a restart is tested with the study."""
     first, second = lab.proposer(sampler=sampler), lab.proposer(sampler=sampler)
     proposals(lab, first, 0, 12)
-    second.restore(first._study.get_trials())
+    second.restore(first._study.get_trials(), first.state)
     assert proposals(lab, second, 12, 8) == proposals(lab, first, 12, 8)
 
 
@@ -108,7 +108,7 @@ def test_what_is_running_still_counts_as_a_trial(lab, sampler: str) -> None:
     proposer = lab.proposer(sampler=sampler, startup_trials=STARTUP)
     for _ in range(6):
         proposer.propose()
-    candidate, _ = proposer.propose()
+    candidate = proposer.propose().candidate
     assert lab.space.candidate(dict(candidate)) == candidate
 
 
@@ -148,7 +148,7 @@ def test_learning_from_what_was_found(lab) -> None:
                 values=[0.5, float(width), float(width)],
                 constraints={"latency": width / 16 - 1},
             )
-            proposer.restore([trial])
+            proposer.restore([trial], {})
         drawn = [proposer.propose()[0]["width"] for _ in range(15)]
         widths[sampler] = sum(drawn) / len(drawn)
     assert widths["tpe"] < 0.6 * widths["random"]
@@ -160,7 +160,7 @@ def test_a_narrowed_dimension_is_proposed_as_it_is(lab) -> None:
     )
     proposer = Proposer(space, 3, sampler="tpe", startup_trials=2, seed=0)
     for number in range(5):
-        candidate, _ = proposer.propose()
+        candidate = proposer.propose().candidate
         assert (candidate["width"], candidate["training.learning_rate"], candidate["form"]) == (8, 3e-3, "deep")
         settle(lab, proposer, number, candidate)
 

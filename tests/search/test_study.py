@@ -350,19 +350,6 @@ def test_a_trial_that_lost_its_checkpoint_starts_its_curve_again(lab, tmp_path: 
     assert [point.error for point in again.results.records[0].curve] == [0.7]
 
 
-def test_an_epoch_that_the_dead_driver_did_not_hear_of_shifts_no_other(lab, tmp_path: Path) -> None:
-    """The worker keeps its checkpoint before it reports: a driver killed between leaves a hole in the curve."""
-    study = lab.study(tmp_path, trials=1, rungs=(3,))
-    lab.train(study, study.next_trial(), until=1)
-    again = lab.study(tmp_path, trials=1, rungs=(3,))
-    record = again.next_trial()
-    for epoch in (3, 4):  # the second was trained, and lost
-        again.report_epoch(record.number, epoch, EpochPoint(epoch / 10, 1.0, 0.1))
-    for curve in (again.results.records[0].curve, Ledger.open(tmp_path, "study").records()[0].curve):
-        assert len(curve) == 4
-        assert [curve[epoch - 1].error for epoch in (3, 4)] == [0.3, 0.4]
-
-
 # A Gaussian process over three objectives takes seconds a trial from the tenth on.
 @pytest.mark.parametrize(("sampler", "trials"), [("random", 8), ("tpe", 8), ("nsga2", 14), ("nsga3", 14), ("gp", 6)])
 def test_one_worker_and_one_seed_give_one_study(lab, tmp_path: Path, sampler: str, trials: int) -> None:

@@ -48,11 +48,14 @@ class Dataset:
         present = np.unique(self.train.labels)
         if len(present) < 2:
             raise UserError(
-                f"data {self.name}: training data of {len(present)} class(es), need at least 2 (labels: {', '.join(self.labels)})"
+                f"data {self.name}: training data of {len(present)} class(es), need at least 2 "
+                f"(labels: {', '.join(self.labels)})"
             )
         for split_name in ("train", "validation", "test"):
             if len(getattr(self, split_name)) == 0:
-                raise UserError(f"data {self.name}: the {split_name} split is empty; add recordings or change the split")
+                raise UserError(
+                    f"data {self.name}: the {split_name} split is empty; add recordings or change the split"
+                )
 
 
 class DataSource(Protocol):
