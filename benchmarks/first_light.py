@@ -77,8 +77,7 @@ def default_search(config: str, picture: Path | None = None) -> tuple[list[Claim
 
 def budget_check(candidates: int) -> Claim:
     """Time profiling new candidates in a warm process."""
-    appraise = Appraiser(RepCNN(), device("reference"), PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
-INPUT_SHAPE, CLASSES)
+    appraise = Appraiser(RepCNN(), device("reference"), INPUT_SHAPE, CLASSES)
     rng = random.Random(0)
     for _ in range(3):
         appraise(RepCNN().draw(rng))
@@ -115,8 +114,7 @@ def fusion_gain(rounds: int, runs: int) -> tuple[list[Claim], list[dict[str, Any
     differences: list[float] = []
     for form, width, kernel in (("separable", 24, 9), ("separable", 48, 5), ("full", 16, 5), ("full", 32, 3)):
         torch.manual_seed(0)
-        model = RepCNN().build(three_branches(width, kernel, form), PICTURE = Path(__file__).parents[1] / "docs" / "images" / "front.png"
-INPUT_SHAPE, CLASSES)
+        model = RepCNN().build(three_branches(width, kernel, form), INPUT_SHAPE, CLASSES)
         inputs = torch.randn(64, *INPUT_SHAPE)
         model(inputs)  # batch statistics that are not the initial ones
         fused, _ = fuse(model.eval(), inputs)

@@ -53,7 +53,8 @@ def search(
     except UserError as error:
         raise UserError(f"--time-budget {error}") from error
     study = settings.validated()
-    outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=_say)
+    with settings.naming_lines():
+        outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=_say)
     _print_front(outcome.results)
     store = "" if study.store == Path("runs") else f" --store {study.store}"
     if outcome.unfinished:
@@ -141,7 +142,9 @@ def profile(
 
     sys.path.insert(0, "")
     overrides = [*(set_ or []), f"device={device}"]
-    candidate, costs = profile_config(ConfigFile(model, overrides).validated(), _say)
+    settings = ConfigFile(model, overrides)
+    with settings.naming_lines():
+        candidate, costs = profile_config(settings.validated(), _say)
     _say(f"candidate {candidate.to_json()}")
     print_profile(costs)
 

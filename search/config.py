@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,6 +172,17 @@ class ConfigFile:
             location = location[:-1]
         line = self._lines.get(location, 1)
         return f"{self.path}:{line}: " if line else "--set: "
+
+    @contextmanager
+    def naming_lines(self) -> Iterator[None]:
+        """Put the place in front of complaints that begin with a key, such as those of the data source's own class."""
+        try:
+            yield
+        except UserError as error:
+            key = re.match(r"(?:space|data|training|workers)\b[\w.]*", str(error))
+            if key is None or ":" not in str(error):
+                raise
+            raise UserError(f"{self.place(tuple(key[0].split('.')))}{error}") from error
 
     def validated(self) -> Config:
         """Return the config; raises :class:`UserError` with place, key, value and mend for the first complaint."""

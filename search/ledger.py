@@ -236,7 +236,10 @@ def _storage(store: Path, *, create: bool) -> RDBStorage:
     if not path.exists():
         if not create:
             raise UserError(f"{store}: no ledger there (run a search first, or name its store with --store)")
-        store.mkdir(parents=True, exist_ok=True)
+        try:
+            store.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"store {store}: cannot be made ({error.strerror}); name another folder") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})

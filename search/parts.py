@@ -60,8 +60,10 @@ def construct(section: str, cls: type, settings: Mapping[str, Any]) -> Any:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "value_error":
-            raise UserError(message) from error
+            raise UserError(message if message.startswith(section) else f"{section}: {message}") from error
         place = ".".join([section, *(str(part) for part in first["loc"])])
+        if first["type"] in ("missing", "missing_argument"):
+            raise UserError(f"{place}: this key is needed") from error
         raise UserError(f"{place} {first['input']!r}: {message[:1].lower()}{message[1:]}") from error
 
 

@@ -38,7 +38,9 @@ class TrainingConfig:
     """bfloat16 autocast on CUDA; a CPU always trains in float32."""
 
     def __post_init__(self) -> None:
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        if self.batch_size < 2:
+            raise UserError(f"training.batch_size = {self.batch_size}: must be 2 or more, one has no batch statistics")
+        positive = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         for name, value in positive.items():
             if not value > 0:
                 raise UserError(f"training.{name} = {value}: must be positive")
@@ -89,8 +91,9 @@ class SupervisedTrainer:
         self._optimizer = torch.optim.AdamW(
             _parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True
         )
-        self._steps_per_epoch = math.ceil(len(self._labels) / config.batch_size)
-        steps = self._steps_per_epoch * config.epochs
+        # A last batch of one is left out, see _batches.
+        full_batches, rest = divmod(len(self._labels), config.batch_size)
+        steps = (full_batches + (rest > 1)) * config.epochs
         warmup = max(1, round(steps * config.warmup_fraction))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: _warmup_then_cosine(step, warmup, steps)
@@ -120,7 +123,7 @@ class SupervisedTrainer:
         order = torch.randperm(len(self._labels), generator=self._generator, device=self.device)
         for indices in order.split(self.config.batch_size):
             # A batch of one has no batch statistics.
-            if len(indices) == 1 and len(order) > 1:
+            if len(indices) == 1:
                 continue
             features = self._features[indices].float()
             if self._augment is not None:

@@ -1,0 +1,57 @@
+"""Each benchmark's quick form runs the whole path and publishes its claims."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def publish(benchmark: str, out: Path, *words: str) -> dict:
+    command = [sys.executable, "-m", f"benchmarks.{benchmark}", "--quick", "--out", str(out), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((out / f"{benchmark}.quick.json").read_text())
+    assert document["quick"]
+    assert document["rows"]
+    return document
+
+
+def check_claims(document: dict, *ids: str) -> None:
+    claims = {claim["id"]: claim for claim in document["claims"]}
+    assert set(claims) == set(ids)
+    for claim in claims.values():
+        assert claim["low"] <= claim["value"] <= claim["high"]
+        inside = claim["value"] <= claim["target"] if claim["op"] == "<=" else claim["value"] >= claim["target"]
+        assert claim["holds"] == inside
+
+
+def test_overhead(tmp_path):
+    check_claims(publish("overhead", tmp_path), "overhead.to_plain", "overhead.to_reuse")
+
+
+def test_first_light(tmp_path):
+    names = (
+        "minutes", "again_seconds", "trained", "in_full", "front", "accuracy",
+        "fusion_speed_up", "fusion_difference", "budget_check_ms", "help_seconds",
+    )  # fmt: skip
+    check_claims(publish("first_light", tmp_path), *(f"first_light.{name}" for name in names))
+
+
+@pytest.mark.skipif("REPARETO_RECORDINGS" not in os.environ, reason="REPARETO_RECORDINGS names no folder of recordings")
+def test_recordings(tmp_path):
+    document = publish("recordings", tmp_path, "--data", os.environ["REPARETO_RECORDINGS"])
+    assert all(row["front"] for row in document["rows"])
+
+
+def test_claims_lists_what_is_kept():
+    command = [sys.executable, "-m", "benchmarks.claims"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        for claim in json.loads(path.read_text())["claims"]:
+            assert claim["id"] in printed
