@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, nearest_hint
 from .objectives import Budget, Objective, objective
 from .units import parse_quantity
 
@@ -215,9 +214,7 @@ def _complaint(location: Location, error: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         known = list(SECTIONS.get(str(location[0]), Config).model_fields)
-        near = difflib.get_close_matches(str(location[-1]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        return f"{name}: unknown key ({hint})"
+        return f"{name}: unknown key ({nearest_hint(str(location[-1]), known)})"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         return f"{name}: this key is needed"

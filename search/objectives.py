@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, nearest_hint
 from .units import format_quantity, parse_quantity
 
 
@@ -41,9 +40,7 @@ OBJECTIVES: Mapping[str, Objective] = {
 def objective(name: str) -> Objective:
     """Return the objective of that name; raises :class:`UserError` with the nearest known one."""
     if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(OBJECTIVES)}"
-        raise UserError(f"objective {name!r} is unknown ({hint})")
+        raise UserError(f"objective {name!r} is unknown ({nearest_hint(name, OBJECTIVES)})")
     return OBJECTIVES[name]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import SearchSpace, load_space
 from ..trainers.data import data_source
 from ..trainers.data.dataset import DataSource
@@ -48,12 +47,10 @@ def construct(section: str, cls: type, settings: Mapping[str, Any]) -> Any:
 
     Raises :class:`UserError` that names the key, its value and the nearest known one.
     """
-    known = {field.name for field in dataclasses.fields(cls)}
+    known = [field.name for field in dataclasses.fields(cls)]
     for key in settings:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-            raise UserError(f"{section}.{key}: unknown key ({hint})")
+            raise UserError(f"{section}.{key}: unknown key ({nearest_hint(key, known)})")
     try:
         return TypeAdapter(cls).validate_python(dict(settings))
     except ValidationError as error:

@@ -1,4 +1,7 @@
-"""The one exception that stands for a user's mistake."""
+"""The one exception that stands for a user's mistake, and the hint that such messages end with."""
+
+import difflib
+from collections.abc import Collection
 
 
 class UserError(ValueError):
@@ -7,3 +10,9 @@ class UserError(ValueError):
     The command line prints it as one line and exits with code 2. Broken invariants of our own
     are plain ``assert`` or other exceptions, and keep their traceback.
     """
+
+
+def nearest_hint(word: str, known: Collection[str]) -> str:
+    """Return ``did you mean X?`` for a word that is close to a known one, else ``known: X, Y, Z``."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

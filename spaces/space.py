@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
-import importlib
 import json
 import math
 import random
@@ -16,7 +14,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from .errors import UserError
+from .errors import UserError, nearest_hint
+from .imports import load_class
 
 Value = bool | int | float | str
 TRAINING_PREFIX = "training."
@@ -246,24 +245,6 @@ class SearchSpace(ABC):
 BUILT_IN = {"repcnn": "repareto.spaces.repcnn:RepCNN"}
 
 
-def load_class(path: str, built_in: Mapping[str, str], kind: str) -> type:
-    """Return the class that ``package.module:Class`` or a built-in name stands for; raises :class:`UserError`."""
-    module_name, colon, class_name = built_in.get(path, path).partition(":")
-    if not colon:
-        near = difflib.get_close_matches(path, built_in, 1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"built in: {', '.join(built_in)}; your own: package.module:Class"
-        )
-        raise UserError(f"{kind} {path!r} is unknown ({hint})")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{kind} {path!r} cannot be imported: {error}") from error
-    if not isinstance(found, type):
-        raise UserError(f"{kind} {path!r} is not a class")
-    return found
-
-
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
 
@@ -279,9 +260,7 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
         if key == "name":
             continue
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(defaults)}"
-            raise UserError(f"space.{key}: {name} has no such dimension ({hint})")
+            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, defaults)})")
         try:
             default = defaults[key]
             changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting

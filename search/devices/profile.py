@@ -1,11 +1,10 @@
 """The figures of one fused graph on one device, each with how it was got and how far it may be off."""
 
-import difflib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ...spaces.errors import UserError
+from ...spaces.errors import UserError, nearest_hint
 
 Method = Literal["exact", "planned", "estimated", "simulated", "measured"]
 
@@ -44,7 +43,7 @@ class Profile:
     def figure(self, name: str) -> Figure:
         """One of ``FIGURES`` by name; ``UserError`` for any other name."""
         if name not in FIGURES:
-            raise UserError(f'profile figure "{name}": unknown{nearest(name, FIGURES)} (known: {", ".join(FIGURES)})')
+            raise UserError(f'profile figure "{name}" is unknown ({nearest_hint(name, FIGURES)})')
         figure = getattr(self, name)
         assert isinstance(figure, Figure)
         return figure
@@ -67,9 +66,3 @@ class Profile:
             return cls(**figures, unknown_operators=unknown, **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a profile: {error}") from error
-
-
-def nearest(name: str, known: tuple[str, ...]) -> str:
-    """'; did you mean "x"?' for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ...spaces.errors import UserError
+from ...spaces.errors import UserError, nearest_hint
 from .graph import Graph
 from .memory import MemoryRules, plan_memory
-from .profile import Figure, Profile, nearest
+from .profile import Figure, Profile
 from .roofline import REFERENCE, Calibration
 from .torch_reader import read_module
 from .workload import onnx_runtime_work, plain_work
@@ -140,8 +140,7 @@ _DEVICES: dict[str, Callable[[], Device]] = {kind.name: kind for kind in (HostOn
 def device(name: str) -> Device:
     """A device by name; ``UserError`` with the nearest name and the list for an unknown one."""
     if name not in _DEVICES:
-        known = tuple(_DEVICES)
-        raise UserError(f'device "{name}": unknown{nearest(name, known)} (known: {", ".join(known)})')
+        raise UserError(f'device "{name}" is unknown ({nearest_hint(name, _DEVICES)})')
     return _DEVICES[name]()
 
 

@@ -149,7 +149,11 @@ def test_as_a_program() -> None:
         (GOOD, ("--set", "search.trials"), '--set "search.trials": not of the form key=value'),
         (GOOD, ("--time-budget", "ten"), '--time-budget "ten": not a duration (try "2 ms")'),
         (GOOD, ("--time-budget", "0s"), '--time-budget "0s": a duration must be positive'),
-        (GOOD, ("--set", "space.name=repcn"), "space 'repcn' is unknown (did you mean repcnn?)"),
+        (
+            GOOD,
+            ("--set", "space.name=repcn"),
+            "space 'repcn' is unknown (did you mean repcnn?; your own: package.module:Class)",
+        ),
         (GOOD, ("--set", "space.widht=3"), "space.widht: repcnn has no such dimension (did you mean width?)"),
         (GOOD, ("--set", "space.width=5"), "space.width: 5 is not within [4, 96] in steps of 4"),
         (GOOD, ("--set", "space.name=no.such:Space"), "space 'no.such:Space' cannot be imported: No module named"),
@@ -157,7 +161,7 @@ def test_as_a_program() -> None:
         (GOOD, ("--set", "data.zzz=1"), "data.zzz: unknown key ("),
         (GOOD, ("--set", "training.epoch=1"), "training.epoch: unknown key (did you mean epochs?)"),
         (GOOD, ("--set", "training.epochs=many"), "training.epochs 'many': input should be a valid integer"),
-        (GOOD, ("--set", "device=toaster"), 'device "toaster": unknown'),
+        (GOOD, ("--set", "device=toaster"), 'device "toaster" is unknown'),
     ],
 )
 def test_a_search_that_cannot_begin(refused, tmp_path: Path, text: str, arguments, message: str) -> None:
@@ -243,8 +247,12 @@ def test_a_model_that_cannot_be_profiled(refused, name: str) -> None:
 
 def test_a_profile_on_no_known_device(refused, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(GOOD)
-    assert refused("profile", "c.yaml", "--device", "refrence").startswith('device "refrence": unknown')
-    assert refused("profile", "m.onnx", "--device", "refrence").startswith('device "refrence": unknown')
+    assert refused("profile", "c.yaml", "--device", "refrence").startswith(
+        'device "refrence" is unknown (did you mean reference?)'
+    )
+    assert refused("profile", "m.onnx", "--device", "refrence").startswith(
+        'device "refrence" is unknown (did you mean reference?)'
+    )
 
 
 def test_the_front_as_a_table_as_json_and_as_a_page(repareto, store: Path) -> None:

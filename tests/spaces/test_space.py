@@ -262,9 +262,9 @@ def test_the_built_in_space_narrowed() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "repcn"}, "space 'repcn' is unknown (did you mean repcnn?)"),
-        ({"name": "zzz"}, "space 'zzz' is unknown (built in: repcnn; your own: package.module:Class)"),
-        ({"name": ""}, "space '' is unknown (built in: repcnn; your own: package.module:Class)"),
+        ({"name": "repcn"}, "space 'repcn' is unknown (did you mean repcnn?; your own: package.module:Class)"),
+        ({"name": "zzz"}, "space 'zzz' is unknown (known: repcnn; your own: package.module:Class)"),
+        ({"name": ""}, "space '' is unknown (known: repcnn; your own: package.module:Class)"),
         ({"name": "repcnn", "stage": 2}, "space.stage: repcnn has no such dimension (did you mean stages?)"),
         ({"name": "repcnn", "zzz": 2}, "space.zzz: repcnn has no such dimension (known: form, stages, width, "),
         ({"name": "repcnn", "stages": [1, 9]}, "space.stages: [1, 9] is not within [1, 4]"),
@@ -341,5 +341,5 @@ def test_a_users_own_space_that_lacks_a_setting(own_module: str) -> None:
 
 def test_a_class_of_any_kind_by_name() -> None:
     assert load_class("a", {"a": "json:JSONDecoder"}, "source") is json.JSONDecoder
-    with pytest.raises(UserError, match=r"^source 'ab' is unknown \(did you mean abc\?\)$"):
+    with pytest.raises(UserError, match=r"^source 'ab' is unknown \(did you mean abc\?; your own: package.module:Class\)$"):
         load_class("ab", {"abc": "json:JSONDecoder"}, "source")

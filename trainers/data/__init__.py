@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from dataclasses import is_dataclass
 
 from ...spaces.errors import UserError
+from ...spaces.imports import load_class
 
 SOURCES = {
     "digits": "repareto.trainers.data.digits:Digits",
@@ -22,16 +21,7 @@ def data_source(name: str) -> type:
     ``name`` is one of ``SOURCES`` or the import path of a class of your own, "package.module:Class". Raises
     :class:`UserError` for a name that is neither, and for a class that is no dataclass with a ``load`` method.
     """
-    path = SOURCES.get(name, name)
-    module_name, colon, class_name = path.partition(":")
-    if not colon:
-        nearest = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(SOURCES)}"
-        raise UserError(f"data source {name!r}: unknown; {hint} (your own: package.module:Class)")
-    try:
-        source = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"data source {name!r}: {error}; is its folder in PYTHONPATH?") from error
-    if not (isinstance(source, type) and is_dataclass(source) and callable(getattr(source, "load", None))):
+    source = load_class(name, SOURCES, "data source")
+    if not (is_dataclass(source) and callable(getattr(source, "load", None))):
         raise UserError(f"data source {name!r}: must be a dataclass with the method load(self, *, seed) -> Dataset")
     return source

@@ -6,14 +6,13 @@ words and of "silence" as of one word.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ...spaces.errors import UserError
+from ...spaces.errors import UserError, nearest_hint
 from ..features import LogMel
 from . import noise
 from .assemble import clip_samples, log_mel_dataset
@@ -103,8 +102,7 @@ class SpeechCommands:
             return tuple(sorted(clips))
         for word in self.words:
             if word not in clips:
-                nearest = difflib.get_close_matches(word, clips, n=1)
-                hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(sorted(clips))}"
+                hint = nearest_hint(word, sorted(clips))
                 raise UserError(f"speech_commands words {word!r}: no recordings in {self.folder / word}; {hint}")
         return self.words
 

@@ -43,10 +43,10 @@ def test_an_import_path_leads_to_a_class_of_ones_own(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digit", "did you mean 'digits'"),
-        ("zzz", "there are: digits, speech_commands, synthetic"),
-        ("no_such_package.module:Class", "no_such_package.*PYTHONPATH"),
-        (":Class", "PYTHONPATH"),
+        ("digit", "did you mean digits"),
+        ("zzz", "known: digits, speech_commands, synthetic; your own"),
+        ("no_such_package.module:Class", "cannot be imported.*no_such_package"),
+        (":Class", "cannot be imported"),
     ],
 )
 def test_unknown_names_are_told(name: str, message: str) -> None:
