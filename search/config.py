@@ -54,7 +54,7 @@ class WorkersSection(Section):
 
     count: int | None = Field(None, ge=1, description="concurrent trials; as many as the resources admit by default")
     cpus: float = Field(1, gt=0, description="CPUs a trial")
-    gpus: float = Field(0, ge=0, description="GPUs a trial; a fraction shares one")
+    gpus: float | None = Field(None, ge=0, description="GPUs a trial; by default a fair share of those there are")
     threads: int = Field(1, ge=1, description="torch threads a trial")
     address: str | None = Field(None, description="a Ray cluster, such as auto; a local one by default")
 

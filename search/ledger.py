@@ -24,6 +24,7 @@ from ..spaces.space import Candidate
 from .records import EpochPoint, Measurement, State, TrialRecord
 
 HEADER_KEY = "repareto"
+BEGINNING_KEY, CURVE_KEY, END_KEY = "beginning", "curve", "end"
 MEASURED_KEY = "repareto.measured."
 OPTUNA_STATES = {
     State.RUNNING: TrialState.RUNNING,
@@ -164,15 +165,14 @@ class Ledger:
         reason: str,
         system_attributes: Mapping[str, Any],
     ) -> int:
-        attributes = {
-            "state": state.value, "candidate": candidate.to_json(), "profile": profile, "reason": reason,
-            "started": time.time(),
-        }  # fmt: skip
+        beginning = {"candidate": candidate.to_json(), "profile": profile, "started": time.time()}
+        end = {} if state is State.RUNNING else {END_KEY: {"state": state.value, "reason": reason}}
         template = create_trial(
             state=OPTUNA_STATES[state],
             params=dict(candidate),
             distributions=dict(distributions),
-            user_attrs=attributes,
+            # One attribute for all, for each is a row of its own in the database.
+            user_attrs={BEGINNING_KEY: beginning, **end},
             system_attrs=dict(system_attributes),
         )
         trial_id = self._storage.create_new_trial(self._study_id, template)
@@ -182,7 +182,7 @@ class Ledger:
 
     def record_curve(self, number: int, curve: Sequence[EpochPoint]) -> None:
         """Write the epochs that a running trial had so far."""
-        self._storage.set_trial_user_attr(self._trial_ids[number], "curve", [list(point) for point in curve])
+        self._storage.set_trial_user_attr(self._trial_ids[number], CURVE_KEY, [list(point) for point in curve])
 
     def record_measured(self, number: int, profile: Mapping[str, Any]) -> None:
         """Write what the fused model of a front member was measured to cost."""
@@ -193,8 +193,7 @@ class Ledger:
         self, number: int, measurement: Measurement, values: Sequence[float], constraints: Mapping[str, float]
     ) -> None:
         """Write a trial's end; ``values`` are its objectives in the study's order."""
-        attributes = {"measurement": asdict(measurement)}
-        self._end(number, State.FINISHED, attributes, constraints, values)
+        self._end(number, State.FINISHED, {"measurement": asdict(measurement)}, constraints, values)
 
     def stop(self, number: int, reason: str, constraints: Mapping[str, float]) -> None:
         """Write that a trial was stopped early."""
@@ -208,15 +207,14 @@ class Ledger:
         self,
         number: int,
         state: State,
-        attributes: Mapping[str, Any],
+        end: Mapping[str, Any],
         constraints: Mapping[str, float],
         values: Sequence[float] | None,
     ) -> None:
         trial_id = self._trial_ids[number]
-        # A driver that was killed before the last write here may have left another reason and other constraints.
+        # A driver that was killed before the last write here may have left other constraints.
         stale = dict.fromkeys(self._storage.get_trial(trial_id).constraints, 0.0)
-        for key, value in {"reason": "", **attributes, "state": state.value}.items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
+        self._storage.set_trial_user_attr(trial_id, END_KEY, {"state": state.value, **end})
         for key, value in constraint_attributes({**stale, **constraints}).items():
             self._storage.set_trial_system_attr(trial_id, key, value)
         # Last, for it is what makes the end real: a driver killed before it leaves a running trial, which is run again.
@@ -265,22 +263,23 @@ def _use_write_ahead_log(connection: Any, _record: object) -> None:
 
 
 def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
-    attributes = trial.user_attrs
-    measurement = attributes.get("measurement")
-    state = State.RUNNING if trial.state == TrialState.RUNNING else State(attributes["state"])
-    # A driver that was killed before its last write leaves constraints on a trial that runs again.
-    constraints = {} if state is State.RUNNING else trial.constraints
+    running = trial.state == TrialState.RUNNING
+    beginning = trial.user_attrs[BEGINNING_KEY]
+    # A driver that was killed before its last write leaves an end and constraints on a trial that runs again.
+    end = {} if running else trial.user_attrs[END_KEY]
+    constraints = {} if running else trial.constraints
+    state = State.RUNNING if running else State(end["state"])
     return TrialRecord(
         number=trial.number,
         state=state,
-        candidate=Candidate.from_json(attributes["candidate"]),
-        reason="" if state is State.RUNNING else attributes.get("reason", ""),
-        profile=attributes.get("profile", {}),
-        curve=tuple(EpochPoint(*point) for point in attributes.get("curve", ())),
-        measurement=Measurement(**measurement) if measurement and state is State.FINISHED else None,
+        candidate=Candidate.from_json(beginning["candidate"]),
+        reason=end.get("reason", ""),
+        profile=beginning["profile"],
+        curve=tuple(EpochPoint(*point) for point in trial.user_attrs.get(CURVE_KEY, ())),
+        measurement=Measurement(**end["measurement"]) if "measurement" in end else None,
         measured=measured,
         feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
-        started=attributes["started"],
+        started=beginning["started"],
         ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,8 @@ class StudySearcher(_WithoutSnapshot, Searcher):
         elif "measurement" in result:
             # Ray tells the scheduler of no result that is a trial's last.
             report_curve(self._study, number, result)
-            self._study.finish(number, Measurement(**json.loads(result["measurement"])))
+            if self._study.state_of(number) is State.RUNNING:
+                self._study.finish(number, Measurement(**json.loads(result["measurement"])))
         # Otherwise it was interrupted: it stays running in the ledger and is continued by the next driver.
 
     def save(self, checkpoint_path: str) -> None:
@@ -117,19 +120,22 @@ def run_on_ray(
     Raises :class:`UserError` for a cluster that cannot be reached or a full disk; the study can be continued.
     """
     connect(workers)
+    resources = ray.cluster_resources()
+    places, gpus = share_resources(workers, resources.get("CPU", 0), resources.get("GPU", 0))
+    job = replace(job, device="cuda" if gpus > 0 else "cpu")
     searcher = StudySearcher(study, job.study_folder)
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(trainable, job=job, dataset=dataset),
-                {"cpu": workers.cpus, "gpu": workers.gpus},
+                {"cpu": workers.cpus, "gpu": gpus},
             ),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=StudyScheduler(study),
                 num_samples=-1,
                 # Without a bound Ray would ask for candidates long before it can run them.
-                max_concurrent_trials=workers.count or _places(workers),
+                max_concurrent_trials=places,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -147,18 +153,25 @@ def run_on_ray(
         raise searcher.fatal
 
 
-def _places(workers: WorkersSection) -> int:
-    """Return how many trials the cluster's resources hold at once."""
-    resources = ray.cluster_resources()
-    places = resources.get("CPU", 0) // workers.cpus
-    if workers.gpus > 0:
-        places = min(places, resources.get("GPU", 0) // workers.gpus)
+def share_resources(workers: WorkersSection, cpus: float, gpus: float) -> tuple[int, float]:
+    """Return how many trials ``cpus`` and ``gpus`` hold at once, and the GPUs of each.
+
+    Raises :class:`UserError` where not even one trial fits.
+    """
+    places = int(cpus // workers.cpus)
+    gpus_a_trial = workers.gpus
+    if gpus_a_trial is None:
+        # Ray counts fractions in ten-thousandths.
+        share = gpus / max(1, workers.count or places)
+        gpus_a_trial = min(1.0, math.floor(share * 10_000) / 10_000)
+    if gpus_a_trial > 0:
+        places = min(places, int(gpus // gpus_a_trial))
     if places < 1:
         raise UserError(
-            f"workers: a trial wants {workers.cpus:g} CPUs and {workers.gpus:g} GPUs, "
-            f"the cluster has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}"
+            f"workers: a trial wants {workers.cpus:g} CPUs and {gpus_a_trial:g} GPUs, "
+            f"the cluster has {cpus:g} and {gpus:g}"
         )
-    return int(places)
+    return workers.count or places, gpus_a_trial
 
 
 def _name(trial: Any) -> str:

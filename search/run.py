@@ -176,7 +176,6 @@ def train(
         study_folder=study_folder(config.store, config.study).absolute(),
         seed=config.seed,
         threads=config.workers.threads,
-        device="cuda" if config.workers.gpus > 0 else "cpu",
     )
     try:
         with progress:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The front's page has megabytes: it is not written anew for each of many quick trials.
 SECONDS_BETWEEN_PAGES = 10.0
+SECONDS_BETWEEN_WRITES = 0.5
 RETRY_SECONDS = 5.0
 
 logger = logging.getLogger("repareto")
@@ -46,6 +47,7 @@ class MlflowView:
         self._runs: MlflowRuns | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._closing = threading.Event()
         self._results = results
         self._changed = {record.number: record for record in results.records}
         self._front_written: tuple[int, ...] = ()
@@ -65,6 +67,7 @@ class MlflowView:
     def close(self, status: str) -> str:
         """Write what is left, set the parent run's status, and return "" or why the view stays behind the ledger."""
         self._closing_status = status
+        self._closing.set()
         self._wake.set()
         self._thread.join()
         return self._trouble
@@ -72,6 +75,8 @@ class MlflowView:
     def _work(self) -> None:
         while True:
             self._wake.wait(RETRY_SECONDS if self._trouble else SECONDS_BETWEEN_PAGES)
+            # Quick trials begin and end meanwhile, and are written once.
+            self._closing.wait(SECONDS_BETWEEN_WRITES)
             self._wake.clear()
             status = self._closing_status
             with self._lock:
@@ -89,7 +94,7 @@ class MlflowView:
                 with self._lock:
                     self._changed = {**changed, **self._changed}
                 if not status:
-                    time.sleep(RETRY_SECONDS)
+                    self._closing.wait(RETRY_SECONDS)
             if status:
                 return
 

@@ -32,7 +32,8 @@ class Job:
     study_folder: Path
     seed: int
     threads: int
-    device: str
+    device: str = "cpu"
+    """A torch device; the backend sets it by the resources that a trial gets."""
 
 
 class CandidateTrainable(tune.Trainable):

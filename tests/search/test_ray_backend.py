@@ -9,8 +9,9 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from repareto.search.config import WorkersSection
 from repareto.search.files import CHECKPOINT, trial_folder, write_atomically
-from repareto.search.ray_backend import StudyScheduler, StudySearcher
+from repareto.search.ray_backend import StudyScheduler, StudySearcher, share_resources
 from repareto.search.records import EpochPoint, State
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Candidate
@@ -139,3 +140,27 @@ def test_rays_own_snapshot_of_an_experiment_holds_no_study(lab, tmp_path: Path) 
     ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
     for adapter in (ray.searcher, ray.scheduler):
         assert len(pickle.dumps(adapter)) < 500
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "gpus", "expected"),
+    [
+        ({}, 2, 0, (2, 0)),
+        ({"cpus": 2}, 8, 0, (4, 0)),
+        ({"count": 3}, 8, 0, (3, 0)),
+        ({}, 4, 1, (4, 0.25)),
+        ({}, 3, 1, (3, 0.3333)),
+        ({"count": 2}, 16, 1, (2, 0.5)),
+        ({}, 2, 8, (2, 1)),
+        ({"gpus": 0}, 4, 1, (4, 0)),
+        ({"gpus": 0.5}, 16, 1, (2, 0.5)),
+    ],
+)
+def test_resources_are_shared_fairly(workers, cpus, gpus, expected) -> None:
+    assert share_resources(WorkersSection(**workers), cpus, gpus) == expected
+
+
+@pytest.mark.parametrize("workers", [{"cpus": 4}, {"gpus": 1}])
+def test_a_trial_that_fits_nowhere(workers) -> None:
+    with pytest.raises(UserError, match=r"a trial wants .* the cluster has 2 and 0"):
+        share_resources(WorkersSection(**workers), 2, 0)

@@ -341,5 +341,6 @@ def test_a_users_own_space_that_lacks_a_setting(own_module: str) -> None:
 
 def test_a_class_of_any_kind_by_name() -> None:
     assert load_class("a", {"a": "json:JSONDecoder"}, "source") is json.JSONDecoder
-    with pytest.raises(UserError, match=r"^source 'ab' is unknown \(did you mean abc\?; your own: package.module:Class\)$"):
+    message = r"^source 'ab' is unknown \(did you mean abc\?; your own: package.module:Class\)$"
+    with pytest.raises(UserError, match=message):
         load_class("ab", {"abc": "json:JSONDecoder"}, "source")
