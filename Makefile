@@ -4,15 +4,12 @@ BIN := .venv/bin
 # With more threads, contended depthwise convolutions were 40 times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test test-slow check format claims bench bench-quick constraints clean
+.PHONY: search test check format claims bench constraints clean
 
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
 
 test: .venv/installed
-	$(BIN)/pytest -m "not slow"
-
-test-slow: .venv/installed
 	$(BIN)/pytest
 
 check: .venv/installed

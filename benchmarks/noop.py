@@ -1,4 +1,4 @@
-"""Trials that do nothing, in repareto and in plain Ray Tune, over the same eight parameters."""
+"""Trials that do nothing, in repareto; the peer's are in ``noop_peer.py``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from ray import tune
 from torch import nn
 
 from repareto.search.records import EpochPoint, Measurement
 from repareto.search.worker import CandidateTrainable
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
 
-WIDTHS, RATES, FLAGS = 4, 2, 2
+from .noop_parameters import FLAGS, RATES, WIDTHS
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class NoopTrainable(CandidateTrainable):
     """A worker that neither trains nor measures."""
 
     def _step(self) -> dict[str, Any]:
-        error = _error(int(str(self._candidate["width0"])))
+        error = 1 / (1 + self._candidate.integer("width0"))
         measurement = Measurement(
             figures={"error": error, "test_error": error},
             fusion={"largest_relative_difference": 0.0},
@@ -57,37 +56,3 @@ class NoopTrainable(CandidateTrainable):
         )
         curve = [EpochPoint(error, train_loss=1.0, seconds=0.0)]
         return {"done": True, "curve": json.dumps(curve), "measurement": json.dumps(asdict(measurement))}
-
-
-def _error(width: int) -> float:
-    return 1 / (1 + width)
-
-
-def plain_space(trial: Any) -> None:
-    """The same parameters, defined by run as Optuna's users write them."""
-    for index in range(WIDTHS):
-        trial.suggest_int(f"width{index}", 4, 64)
-    for index in range(RATES):
-        trial.suggest_float(f"rate{index}", 1e-4, 1e-1, log=True)
-    for index in range(FLAGS):
-        trial.suggest_categorical(f"flag{index}", [False, True])
-
-
-class PlainNoop(tune.Trainable):
-    """A class trainable that ends at once, the fastest kind that Ray Tune has."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self.width = config["width0"]
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.width = new_config["width0"]
-        return True
-
-    def step(self) -> dict[str, Any]:
-        return {"done": True, "error": _error(self.width), "latency_us": self.width, "peak_memory_bytes": self.width}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing was kept."""

@@ -57,15 +57,12 @@ def repareto_seconds(trials: int, folder: Path) -> float:
 
 def ray_seconds(trials: int, folder: Path, *, reuse_actors: bool) -> float:
     """Time the same number of no-op trials as an expert's plain Ray Tune script runs them."""
-    import os
-
-    os.environ.pop("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", None)
     import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
 
-    from .noop import PlainNoop, plain_space
+    from .noop_peer import PlainNoop, plain_space
 
     ray.init(include_dashboard=False, log_to_driver=False)
     callback = MLflowLoggerCallback(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..spaces.errors import UserError
 from .objectives import Budget
-from .records import State, TrialRecord
+from .records import State, TrialRecord, measured_figures
 from .results import Results, objective_values
 
 
@@ -39,8 +39,9 @@ def _of_number(results: Results, number: int) -> TrialRecord:
 
 
 def _figures(record: TrialRecord) -> dict[str, float]:
+    """Return a member's figures, the measured ones in place of estimates where there are any."""
     assert record.measurement is not None
-    return record.measurement.figures
+    return {**record.measurement.figures, **measured_figures(record.measured)}
 
 
 def _broken(record: TrialRecord, bounds: Sequence[Budget]) -> list[Budget]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..spaces.errors import UserError
+from ..spaces.imports import make_importable
 
 if TYPE_CHECKING:
     from .objectives import Budget
@@ -45,7 +46,7 @@ def search(
     from .run import run_search
     from .units import parse_quantity
 
-    sys.path.insert(0, "")  # a space of the user's own is found beside the config
+    make_importable(config.parent, ".")  # where a space of the user's own may be
     overrides = list(set_ or [])
     settings = ConfigFile(config, overrides)
     try:
@@ -111,23 +112,25 @@ def export(
     from .export import export_trial
     from .finish import register
     from .ledger import Ledger
-    from .run import connect_runs, read_results, stored_config
+    from .run import read_results, stored_config
 
-    sys.path.insert(0, "")
     where = store or default_store()
     ledger = Ledger.open(where, study)
+    make_importable(*ledger.header()["import_folders"], ".")
     record = choose(read_results(ledger), number=trial, bounds=_bounds(max_ or []))
     config = stored_config(ledger, where)
     manifest = export_trial(ledger, config, record, out, force=force)
     latency = manifest["profile"]["measured"]["latency_us"]
     _say(f"wrote trial {record.number} to {out}: {latency['value']:.1f} us {latency['method']} on {config.device}")
-    _say(register(ledger, config, connect_runs(config), record, out / "model.onnx"))
+    _say(register(ledger, config, record, out / "model.onnx"))
 
 
 @app.command(epilog=_example("repareto profile exported/model.onnx --device host-onnxruntime"))
 def profile(
     model: Annotated[Path, typer.Argument(metavar="FILE_OR_CONFIG", help="A `.pt2`, an `.onnx` or a config.")],
-    device: Annotated[str, typer.Option(help="What it would run on.")] = "host-onnxruntime",
+    device: Annotated[
+        str | None, typer.Option(help="What it would run on: by default the config's, or `host-onnxruntime`.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key of the config.")] = None,
 ) -> None:
     """Say what a model costs on a device. Of a config, the candidate in the middle of its space is taken."""
@@ -135,14 +138,13 @@ def profile(
     from .tables import print_profile
 
     if model.suffix not in (".yaml", ".yml"):
-        print_profile(devices.profile_file(model, devices.device(device)))
+        print_profile(devices.profile_file(model, devices.device(device or "host-onnxruntime")))
         return
     from .config import ConfigFile
     from .run import profile_config
 
-    sys.path.insert(0, "")
-    overrides = [*(set_ or []), f"device={device}"]
-    settings = ConfigFile(model, overrides)
+    make_importable(model.parent, ".")
+    settings = ConfigFile(model, [*(set_ or []), *([f"device={device}"] if device else [])])
     with settings.naming_lines():
         candidate, costs = profile_config(settings.validated(), _say)
     _say(f"candidate {candidate.to_json()}")

@@ -32,7 +32,7 @@ class SearchSection(Section):
     trials: int = Field(24, ge=1, description="trained candidates; those rejected before training do not count")
     time_budget: str | None = Field(None, description="stop after this long, such as 10m; the study can be continued")
     sampler: Sampler = "tpe"
-    startup_trials: int = Field(10, ge=1, description="random candidates before the sampler takes over")
+    startup_trials: int = Field(10, ge=2, description="random candidates, rejected ones too, before the sampler")
     early_stopping: bool = True
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
     reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
@@ -82,7 +82,13 @@ class Config(Section):
             objective(name)
         if len(set(names)) != len(names) or len(names) < 2 or "error" not in names:
             raise ValueError(f"{list(names)}: need two or more different objectives, error among them")
-        return names
+        # The error first, whatever the order in the file: it is what the others are weighed against.
+        return ("error", *(name for name in names if name != "error"))
+
+    @field_validator("store")
+    @classmethod
+    def _without_tilde(cls, store: Path) -> Path:
+        return store.expanduser()
 
     @model_validator(mode="after")
     def _named_parts(self) -> Config:

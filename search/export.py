@@ -36,13 +36,11 @@ def export_trial(
     The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. Raises
     :class:`UserError` for an existing folder (unless ``force``), lost weights, or outputs that differ.
     """
-    if folder.exists() and not force:
-        raise UserError(f"{folder} exists; name another folder, or add --force to replace it")
+    _refuse_existing(folder, force=force)
     model = load_trained_model(ledger, config, record)
     data = ledger.header()["data"]
     inputs = _inputs(tuple(data["input_shape"]))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    scratch = _scratch_beside(folder)
     try:
         export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
         _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
@@ -59,6 +57,23 @@ def export_trial(
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return manifest
+
+
+def _refuse_existing(folder: Path, *, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not force:
+        raise UserError(f"{folder} exists; name another folder, or add --force to replace it")
+    if not (folder / "manifest.json").exists():
+        raise UserError(f"{folder} is no export (it has no manifest.json), so --force does not replace it")
+
+
+def _scratch_beside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def _inputs(shape: tuple[int, ...]) -> torch.Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,31 @@ def study_folder(store: Path, study: str) -> Path:
 
 def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:05d}"
+
+
+@contextmanager
+def only_driver(study: Path) -> Iterator[None]:
+    """Hold the study's folder: two drivers would train the same trials.
+
+    The lock goes with its process, however that ends. Raises :class:`UserError` that names the other driver.
+    """
+    try:
+        study.mkdir(parents=True, exist_ok=True)
+        lock = (study / "driver.lock").open("a+")
+    except OSError as error:
+        raise UserError(f"{study}: cannot be written ({error.strerror}); name another store") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise UserError(
+                f"study {study.name} is being searched already, by process {lock.read().strip()}; wait or stop it"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 def write_atomically(path: Path, content: bytes | dict[str, Any]) -> None:
@@ -46,7 +74,7 @@ def write_atomically(path: Path, content: bytes | dict[str, Any]) -> None:
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"{path.parent}: no space left on the disk; free some and run the same command again"
             ) from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from mlflow.exceptions import MlflowException
 
+from ..spaces.errors import UserError
 from .config import Config
 from .devices.onnx_runtime import export_onnx
 from .devices.targets import device
@@ -16,19 +19,37 @@ from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
 from .models import load_trained_model
 from .records import TrialRecord
+from .tracking import connect_runs
 
 
-def complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
-    """Measure the fused model of a front member, log it, and write both to the ledger last."""
+def complete_members(
+    ledger: Ledger, config: Config, records: Sequence[TrialRecord], say: Callable[[str], None]
+) -> None:
+    """Measure the fused models of front members and log them; what one of them lacks does not hold up the others."""
+    runs = connect_runs(config)
+    for record in records:
+        try:
+            _complete_member(ledger, config, runs, record)
+        except (UserError, MlflowException) as error:
+            say(f"trial {record.number} is not complete ({_first_line(error)}); the same command again tries it again")
+
+
+def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
     model = load_trained_model(ledger, config, record)
     data = ledger.header()["data"]
     measured = asdict(device(config.device).measure(model, (1, *data["input_shape"])))
-    runs.write_measured(record.number, measured)
+    runs.write_trial(record)
+    runs.write_measured(record, measured)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
         log_trial_model(ledger, config, runs, record, path)
+    # Last, for it says that nothing is left to do.
     ledger.record_measured(record.number, measured)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
@@ -50,9 +71,14 @@ def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: Tr
     return uri
 
 
-def register(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
+def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Path) -> str:
     """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
-    uri = log_trial_model(ledger, config, runs, record, onnx_path)
-    description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
-    version = register_champion(runs.uri, uri, config.study, description)
+    try:
+        runs = connect_runs(config)
+        runs.write_trial(record)
+        uri = log_trial_model(ledger, config, runs, record, onnx_path)
+        description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
+        version = register_champion(runs.uri, uri, config.study, description)
+    except MlflowException as error:
+        return f"not registered in MLflow ({_first_line(error)}); the same command with --force tries again"
     return f"registered in MLflow as models:/{config.study}@champion (version {version})"

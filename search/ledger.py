@@ -1,4 +1,4 @@
-"""The one ledger: an Optuna study in SQLite or PostgreSQL. What it says happened, happened; all else is a view of it.
+"""The one ledger: an Optuna study in SQLite. What it says happened, happened; all else is a view of it.
 
 One driver writes. A trial's number is its identity everywhere.
 """
@@ -88,10 +88,10 @@ class Ledger:
     def _has_header(self) -> bool:
         return HEADER_KEY in self._storage.get_study_user_attrs(self._study_id)
 
-    def refuse_another(self, identity: Mapping[str, Any], store: Path) -> None:
-        """Raise :class:`UserError` that names the first part in which this study differs from ``identity``."""
-        old = self.header()["identity"]
-        new = json.loads(json.dumps(identity))
+    def refuse_another(self, section: str, values: Mapping[str, Any], store: Path) -> None:
+        """Raise :class:`UserError` that names where a section of the header differs first from ``values``."""
+        old = self.header()[section]
+        new = json.loads(json.dumps(values))
         for part in new:
             if old.get(part) != new[part]:
                 where = _first_difference(old.get(part), new[part])

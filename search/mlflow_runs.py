@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 
 from .objectives import Budget
 from .plots import front_html, front_png
-from .records import State, TrialRecord, profile_figures
+from .records import State, TrialRecord, measured_figures, profile_figures
 from .results import Results, objective_values
 
 STUDY_TAG, TRIAL_TAG, MODEL_TAG = "repareto.study", "repareto.trial", "repareto.model"
@@ -56,6 +56,7 @@ class MlflowRuns:
         self._members_written = {number for number, run in children.items() if run.data.tags.get("on_front") == "true"}
         self._with_params = {number for number, run in children.items() if run.data.params}
         self._steps_written = 0
+        self._counts_written: dict[str, str] = {}
 
     def _search(self, filter_string: str) -> Iterable[Any]:
         token = None
@@ -120,8 +121,9 @@ class MlflowRuns:
     def _curve_metrics(self, record: TrialRecord) -> Iterable[Metric]:
         written = self._epochs_written.get(record.number, 0)
         for epoch, point in enumerate(record.curve[written:], written + 1):
-            # The ledger keeps no time for each epoch; spread evenly, and the same whenever it is written.
-            timestamp = int(record.started * 1000) + epoch
+            # The same whenever it is written.
+            seconds = sum(earlier.seconds for earlier in record.curve[:epoch])
+            timestamp = int(1000 * (record.started + seconds))
             for name, value in point._asdict().items():
                 yield Metric(f"epoch.{name}", value, timestamp, epoch)
 
@@ -143,9 +145,10 @@ class MlflowRuns:
             for step, value, ended in steps
             if step > self._steps_written
         ]
-        if fresh:
-            self._log(self.parent_run_id, fresh, [], [RunTag(f"trials.{s}", str(n)) for s, n in results.counts.items()])
-            self._steps_written = len(steps)
+        counts = {f"trials.{state}": str(results.counts[state]) for state in State}
+        if fresh or counts != self._counts_written:
+            self._log(self.parent_run_id, fresh, [], [RunTag(name, count) for name, count in counts.items()])
+            self._steps_written, self._counts_written = len(steps), counts
 
     def write_front(self, results: Results) -> None:
         """Write the front's page, picture and table."""
@@ -172,11 +175,13 @@ class MlflowRuns:
         """Return the child run of a trial that :meth:`write_trial` has seen."""
         return self._run_ids[number]
 
-    def write_measured(self, number: int, profile: Mapping[str, Any]) -> None:
+    def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
         """Write the figures of a profile that were measured on a trial's fused model."""
-        for name, figure in profile.items():
-            if isinstance(figure, dict) and figure["method"] == "measured":
-                self._client.log_metric(self.run_id(number), f"measured.{name}", figure["value"], timestamp=0, step=0)
+        for name, value in measured_figures(profile).items():
+            # At the trial's end, so that writing it again changes nothing.
+            assert record.ended is not None
+            timestamp = int(record.ended * 1000)
+            self._client.log_metric(self.run_id(record.number), f"measured.{name}", value, timestamp, len(record.curve))
 
     def model_uri(self, number: int) -> str | None:
         """Return the URI of the model that was logged for a trial, if one was."""

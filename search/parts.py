@@ -32,7 +32,11 @@ class Parts:
     def identity(self) -> dict[str, Any]:
         """Return what a study cannot change while it continues."""
         return {
-            "space": self.space.describe(),
+            "space": {
+                "name": self.config.space["name"],
+                "parameters": self.space.describe(),
+                "settings": _plain(self.space),
+            },
             "data": {"source": self.config.data["source"], **_plain(self.data)},
             "training": _plain(self.training),
             "device": self.config.device,

@@ -34,24 +34,34 @@ class _WithoutSnapshot:
         return {}
 
 
+class Trouble:
+    """What ends the search. Ray would log an error in an adapter, or take it for the trial's; here it is kept and
+    raised when the running trials have ended."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def keep(self, error: Exception) -> None:
+        """Keep the first error: later ones follow from it."""
+        self.error = self.error or error
+
+
 class StudySearcher(_WithoutSnapshot, Searcher):
     """Hands the study's trials to Ray and Ray's results to the study."""
 
-    def __init__(self, study: Study, study_folder: Path) -> None:
+    def __init__(self, study: Study, study_folder: Path, trouble: Trouble) -> None:
         # No metric: a candidate that fails reports none.
         super().__init__(metric=None, mode=None)
-        self._study, self._study_folder = study, study_folder
+        self._study, self._study_folder, self._trouble = study, study_folder, trouble
         self._numbers: dict[str, int] = {}
-        self.fatal: BaseException | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        if self.fatal is not None:
+        if self._trouble.error is not None:
             return Searcher.FINISHED
         try:
             record = self._study.next_trial()
         except Exception as error:
-            # Ray would log it and go on asking; kept, and raised when the running trials have ended.
-            self.fatal = error
+            self._trouble.keep(error)
             return Searcher.FINISHED
         if record is None:
             return Searcher.FINISHED
@@ -60,15 +70,18 @@ class StudySearcher(_WithoutSnapshot, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._numbers[trial_id]
-        if self._study.state_of(number) is State.RUNNING:
-            self._end(number, result or {}, error)
-        if self._study.state_of(number) is not State.RUNNING:
-            # Not before the ledger has the end: a driver killed in between would train it all again.
-            (trial_folder(self._study_folder, number) / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            if self._study.state_of(number) is State.RUNNING:
+                self._end(number, result or {}, error)
+            if self._study.state_of(number) is not State.RUNNING:
+                # Not before the ledger has the end: a driver killed in between would train it all again.
+                (trial_folder(self._study_folder, number) / CHECKPOINT).unlink(missing_ok=True)
+        except Exception as failure:
+            self._trouble.keep(failure)
 
     def _end(self, number: int, result: dict[str, Any], error: bool) -> None:
         if "fatal" in result:
-            self.fatal = UserError(result["fatal"])
+            self._trouble.keep(UserError(result["fatal"]))
         elif error:
             self._study.fail(number, f"its worker died {WORKER_RESTARTS + 1} times")
         elif "failed" in result:
@@ -90,12 +103,16 @@ class StudySearcher(_WithoutSnapshot, Searcher):
 class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
     """Asks the study after each epoch whether a trial goes on."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, trouble: Trouble) -> None:
         super().__init__()
-        self._study = study
+        self._study, self._trouble = study, trouble
 
     def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        goes_on = report_curve(self._study, trial.config["number"], result)
+        try:
+            goes_on = report_curve(self._study, trial.config["number"], result)
+        except Exception as error:
+            self._trouble.keep(error)
+            goes_on = False
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
 
@@ -123,7 +140,7 @@ def run_on_ray(
     resources = ray.cluster_resources()
     places, gpus = share_resources(workers, resources.get("CPU", 0), resources.get("GPU", 0))
     job = replace(job, device="cuda" if gpus > 0 else "cpu")
-    searcher = StudySearcher(study, job.study_folder)
+    trouble = Trouble()
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
@@ -131,8 +148,8 @@ def run_on_ray(
                 {"cpu": workers.cpus, "gpu": gpus},
             ),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=StudyScheduler(study),
+                search_alg=StudySearcher(study, job.study_folder, trouble),
+                scheduler=StudyScheduler(study, trouble),
                 num_samples=-1,
                 # Without a bound Ray would ask for candidates long before it can run them.
                 max_concurrent_trials=places,
@@ -149,8 +166,8 @@ def run_on_ray(
             ),
         )
         tuner.fit()
-    if searcher.fatal is not None:
-        raise searcher.fatal
+    if trouble.error is not None:
+        raise trouble.error
 
 
 def share_resources(workers: WorkersSection, cpus: float, gpus: float) -> tuple[int, float]:

@@ -46,6 +46,12 @@ def profile_figures(profile: Mapping[str, Any]) -> dict[str, float]:
     return {name: figure["value"] for name, figure in profile.items() if isinstance(figure, dict)}
 
 
+def measured_figures(profile: Mapping[str, Any]) -> dict[str, float]:
+    """Return only those values of a profile's JSON form that were measured."""
+    figures = {name: figure for name, figure in profile.items() if isinstance(figure, dict)}
+    return {name: figure["value"] for name, figure in figures.items() if figure["method"] == "measured"}
+
+
 class EpochPoint(NamedTuple):
     """One epoch of a learning curve; ``error`` is the branched model's on the validation split."""
 

@@ -13,11 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..spaces.imports import importable_folders
 from ..spaces.space import Candidate
 from ..trainers.data.dataset import Dataset
 from .config import Config
 from .devices.profile import Profile
-from .files import study_folder
+from .files import only_driver, study_folder
 from .ledger import Ledger
 from .models import Appraiser
 from .parts import Parts
@@ -26,10 +27,9 @@ from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
 from .study import Observer, Study, scout_reference
-from .tracking import MlflowView, default_artifacts, default_tracking_uri
+from .tracking import MlflowView, connect_runs
 
 if TYPE_CHECKING:
-    from .mlflow_runs import MlflowRuns
     from .worker import CandidateTrainable
 
 Say = Callable[[str], None]
@@ -58,9 +58,15 @@ def run_search(
     time_budget_seconds = time_budget_seconds or config.search.time_budget_seconds
     deadline = started + time_budget_seconds if time_budget_seconds else math.inf
     parts = Parts(config)
+    with only_driver(study_folder(config.store, config.study)):
+        return _run(parts, trials, deadline, say)
+
+
+def _run(parts: Parts, trials: int, deadline: float, say: Say) -> Outcome:
+    config = parts.config
     ledger = Ledger.find(config.store, config.study)
     if ledger is not None:
-        ledger.refuse_another(parts.identity(), config.store)
+        ledger.refuse_another("identity", parts.identity(), config.store)
         results = read_results(ledger)
         if sum(record.state.was_trained for record in results.records) >= trials:
             say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
@@ -71,6 +77,9 @@ def run_search(
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     if ledger is None:
         ledger = Ledger.create(config.store, config.study, new_header(parts, dataset, appraiser))
+    else:
+        # The folder has the same name; its recordings may have changed.
+        ledger.refuse_another("data", describe_data(dataset), config.store)
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
         _complete_front(config, ledger, say)
@@ -110,13 +119,20 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         "config": config.model_dump(mode="json"),
         "identity": parts.identity(),
         "reference": reference,
-        "data": {
-            "name": dataset.name,
-            "labels": list(dataset.labels),
-            "input_shape": list(dataset.input_shape),
-            "front_end": dataset.front_end,
-        },
+        "data": describe_data(dataset),
         "versions": versions(),
+        "import_folders": importable_folders(),
+    }
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Return what the models of a study are made for, and how much data there was."""
+    return {
+        "name": dataset.name,
+        "labels": list(dataset.labels),
+        "input_shape": list(dataset.input_shape),
+        "examples": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        "front_end": dataset.front_end,
     }
 
 
@@ -217,18 +233,6 @@ def _rungs(config: Config, epochs: int) -> ParetoRungs | None:
     return ParetoRungs(default_rungs(epochs, search.reduction, search.first_rung), search.reduction)
 
 
-def tracking_uri(config: Config) -> str:
-    return config.tracking or default_tracking_uri(config.store)
-
-
-def connect_runs(config: Config) -> MlflowRuns:
-    """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
-    from .mlflow_runs import MlflowRuns
-
-    artifacts = None if config.tracking else default_artifacts(config.store)
-    return MlflowRuns(tracking_uri(config), artifacts, config.study, config.parsed_budgets())
-
-
 def _texts(ledger: Ledger) -> dict[str, str]:
     header = ledger.header()
     return {
@@ -242,9 +246,7 @@ def _complete_front(config: Config, ledger: Ledger, say: Say) -> None:
     pending = [record for record in read_results(ledger).front if not record.measured]
     if not pending:
         return
-    from .finish import complete_member
+    from .finish import complete_members
 
     say(f"measuring {len(pending)} models of the front on {config.device} and logging them")
-    runs = connect_runs(config)
-    for record in pending:
-        complete_member(ledger, config, runs, record)
+    complete_members(ledger, config, pending, say)

@@ -26,6 +26,7 @@ from .sampling import Proposer
 
 SCOUTS = 64
 REJECTION_LIMIT = 1000
+UNBUILDABLE_LIMIT = 20
 
 
 Appraiser = Callable[[Candidate], Profile]
@@ -101,14 +102,25 @@ class Study:
             return None
         return self._start_feasible()
 
-    def _start_feasible(self) -> TrialRecord:
+    def _start_feasible(self) -> TrialRecord | None:
         closest = _ClosestMiss(self._budgets)
+        unbuildable = _Unbuildable()
         for _ in range(REJECTION_LIMIT):
-            proposal = self._proposer.propose()
-            profile = asdict(self._appraise(proposal.candidate))
+            if self.out_of_time:
+                return None
+            candidate, distributions, attributes = self._proposer.propose()
+            try:
+                profile = asdict(self._appraise(candidate))
+            except Exception as error:
+                # A space is its author's code: one candidate that it cannot build does not end the search.
+                unbuildable.see(error)
+                number = self._ledger.reject(candidate, distributions, {}, str(error), {"buildable": 1.0}, attributes)
+                self._proposer.settle(number, TrialState.PRUNED, None, {"buildable": 1.0})
+                self._read_again(number)
+                continue
+            unbuildable = _Unbuildable()
             figures = profile_figures(profile)
             excesses = budget_excesses(self._budgets, figures)
-            candidate, distributions, attributes = proposal
             if not any(excess > 0 for excess in excesses.values()):
                 number = self._ledger.start(candidate, distributions, profile, attributes)
                 self._ledger.keep_sampler_state(self._proposer.state)
@@ -218,19 +230,43 @@ def scout_reference(
 ) -> list[float]:
     """Return the hypervolume's reference point, and refuse budgets that nothing meets.
 
-    The error's reference is that of guessing; any other's is its budget, or the worst of some random candidates.
+    A budget is its objective's reference. Without one, the error's is that of guessing and any other's is the worst of
+    the random candidates that were looked at.
     Raises :class:`UserError` with the bound and the closest miss when none of 1,000 random candidates fits.
     """
     closest = _ClosestMiss(budgets)
+    unbuildable = _Unbuildable()
     seen: list[dict[str, float]] = []
     while len(seen) < SCOUTS or not closest.fits:
         if len(seen) == REJECTION_LIMIT:
             raise UserError(closest.complaint(len(seen)))
-        seen.append(profile_figures(asdict(appraise(space.draw(rng)))))
-        closest.see(seen[-1])
+        try:
+            figures = profile_figures(asdict(appraise(space.draw(rng))))
+        except Exception as error:
+            unbuildable.see(error)
+            continue
+        unbuildable = _Unbuildable()
+        seen.append(figures)
+        closest.see(figures)
     bounds = {budget.objective.name: budget.bound for budget in budgets}
     worst = {o.name: max(figures[o.key] for figures in seen) for o in objectives if not o.needs_training}
     return [bounds.get(o.name, 1 - 1 / classes if o.needs_training else worst.get(o.name, 0.0)) for o in objectives]
+
+
+class _Unbuildable:
+    """Counts candidates in a row that could not be built or read."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def see(self, error: Exception) -> None:
+        """Count one more; raises :class:`UserError` when there are too many to be an accident."""
+        self._count += 1
+        if self._count == UNBUILDABLE_LIMIT:
+            raise UserError(
+                f"space: {self._count} candidates in a row cannot be built; the last one: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 class _ClosestMiss:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from .devices.profile import FIGURES, Profile
 from .objectives import OBJECTIVES
-from .records import State, TrialRecord
+from .records import State, TrialRecord, measured_figures
 from .results import Results
 
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
@@ -63,12 +63,12 @@ def print_front(results: Results) -> None:
     for record in results.front:
         assert record.measurement is not None
         figures = record.measurement.figures
-        measured = record.measured.get("latency_us")
+        measured_us = measured_figures(record.measured).get("latency_us")
         table.add_row(
             str(record.number),
             *(objective.format(figures[objective.key]) for objective in results.objectives),
             format_quantity(figures["test_error"], "fraction"),
-            format_quantity(measured["value"], "duration") if measured else "",
+            format_quantity(measured_us, "duration") if measured_us else "",
             format_quantity(figures["parameters"], "count"),
         )
     console.print(table)

@@ -16,6 +16,7 @@ from .records import TrialRecord
 from .results import Results
 
 if TYPE_CHECKING:
+    from .config import Config
     from .mlflow_runs import MlflowRuns
 
 # The front's page has megabytes: it is not written anew for each of many quick trials.
@@ -35,6 +36,15 @@ def default_artifacts(store: Path) -> str:
     return (store / "mlartifacts").absolute().as_uri()
 
 
+def connect_runs(config: Config) -> MlflowRuns:
+    """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
+    from .mlflow_runs import MlflowRuns
+
+    uri = config.tracking or default_tracking_uri(config.store)
+    artifacts = None if config.tracking else default_artifacts(config.store)
+    return MlflowRuns(uri, artifacts, config.study, config.parsed_budgets())
+
+
 class MlflowView:
     """An observer of a study that writes what it sees to MLflow."""
 
@@ -50,7 +60,7 @@ class MlflowView:
         self._closing = threading.Event()
         self._results = results
         self._changed = {record.number: record for record in results.records}
-        self._front_written: tuple[int, ...] = ()
+        self._shown: tuple[int, ...] = ()
         self._next_page = 0.0
         self._closing_status = ""
         self._trouble = ""
@@ -107,10 +117,10 @@ class MlflowView:
         for number in sorted(changed):
             self._runs.write_trial(changed[number])
         self._runs.write_progress(results)
-        front = tuple(record.number for record in results.front)
-        if front != self._front_written and (status or time.monotonic() >= self._next_page):
+        shown = tuple(record.number for record in results.finished)
+        if shown != self._shown and (status or time.monotonic() >= self._next_page):
             self._runs.write_front(results)
-            self._front_written = front
+            self._shown = shown
             self._next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
         if status:
             self._runs.write_status(status)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,13 +26,17 @@ def serve(store: Path, port: int) -> None:
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
         "--backend-store-uri", default_tracking_uri(store), "--default-artifact-root", default_artifacts(store),
     ]  # fmt: skip
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", **os.environ}
-    process = subprocess.Popen(command, env=environment)
+    # The server has processes of its own, so it gets a session that can be ended as a whole.
+    process = subprocess.Popen(command, start_new_session=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()
         return
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
     if code:
         raise UserError(f"the MLflow server ended with exit code {code}; its own message stands above")
 

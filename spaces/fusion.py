@@ -40,15 +40,18 @@ def fused_copy(model: nn.Module) -> nn.Module:
     """
     if any(module.training for module in model.modules()):
         raise ValueError("fuse: the model is in training mode; call model.eval() first")
-    return _replace(copy.deepcopy(model))
+    return _replace(copy.deepcopy(model), {})
 
 
-def _replace(module: nn.Module) -> nn.Module:
-    if isinstance(module, Fusable):
-        return module.fused()
-    for name, child in module.named_children():
-        setattr(module, name, _replace(child))
-    return module
+def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return the fused form of a module; one that is used in several places stays one."""
+    if module not in done:
+        done[module] = module.fused() if isinstance(module, Fusable) else module
+        if not isinstance(module, Fusable):
+            for name, child in module._modules.items():
+                if child is not None:
+                    module._modules[name] = _replace(child, done)
+    return done[module]
 
 
 @torch.no_grad()

@@ -83,6 +83,8 @@ def test_parent_run_has_the_front_in_three_forms(finished_study):
     assert names >= {"front.html", "front.png", "front.json", "config.json", "environment.json"}
 
 
+# MLflow warns of its own imports when it first loads a model.
+@pytest.mark.filterwarnings("ignore")
 def test_front_models_load_back_and_predict(finished_study):
     _, children = runs_of(finished_study.store)
     mlflow.set_tracking_uri(f"sqlite:///{finished_study.store / 'mlflow.db'}")
@@ -161,7 +163,7 @@ def wait_for_epochs(folder, count, process):
     for _ in range(600):
         assert process.poll() is None, process.communicate()
         # The ledger is not looked at before it is whole: opening a new one would make its tables at the same time.
-        if (folder / "runs" / "studies").exists():
+        if (folder / "runs" / "studies" / "digits" / "trials").exists():
             records = results_of(folder / "runs").records
             if sum(len(record.curve) for record in records) >= count:
                 return
@@ -226,7 +228,7 @@ class Broken(SearchSpace):
         weight = model[1].weight
         if candidate["fault"] == "nan":
             nn.init.constant_(weight, float("nan"))
-        if candidate["fault"] == "raise" and not weight.is_meta:
+        if candidate["fault"] == "raise":
             raise RuntimeError("this candidate cannot be built")
         return model
 '''
@@ -244,7 +246,8 @@ def test_failing_candidates_do_not_stop_the_search(tmp_path):
     by_fault = {record.candidate["fault"]: record for record in results.records}
     assert set(by_fault) == {"none", "nan", "raise"}
     assert by_fault["none"].state is State.FINISHED
-    assert by_fault["nan"].state is by_fault["raise"].state is State.FAILED
+    assert by_fault["nan"].state is State.FAILED
     assert "loss is nan" in by_fault["nan"].reason
+    assert by_fault["raise"].state is State.REJECTED
     assert "cannot be built" in by_fault["raise"].reason
-    assert len(results.records) == 8
+    assert sum(record.state.was_trained for record in results.records) == 8

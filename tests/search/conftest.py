@@ -149,7 +149,7 @@ class Lab:
 
     def header(self, **identity: Any) -> dict[str, Any]:
         identity = {"space": self.space.describe(), "seed": 0, **identity}
-        return {"identity": identity, "reference": list(self.reference), "config": {}}
+        return {"identity": identity, "reference": list(self.reference), "config": {}, "import_folders": []}
 
     def ledger(self, store: Path, name: str = "study", **identity: Any) -> Ledger:
         """The study of that name, made where there is none."""

@@ -289,7 +289,7 @@ def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
 def test_other_settings_are_refused(lab, store: Path, ledger: Ledger, change: dict[str, Any], message: str) -> None:
     identity = {**lab.header()["identity"], **change}
     with pytest.raises(UserError) as raised:
-        ledger.refuse_another(identity, store)
+        ledger.refuse_another("identity", identity, store)
     assert str(raised.value).startswith(f'study "study" exists in {store} with {message}')
     assert "choose another study name, or the old settings to continue it" in str(raised.value)
 
@@ -304,13 +304,13 @@ def test_other_settings_are_refused(lab, store: Path, ledger: Ledger, change: di
 def test_another_space_is_refused_with_the_first_difference(lab, store, ledger, changes, where: str) -> None:
     other = replace(lab.space, **changes)
     with pytest.raises(UserError) as raised:
-        ledger.refuse_another({"space": other.describe()}, store)
+        ledger.refuse_another("identity", {"space": other.describe()}, store)
     assert f"with another space ({where})" in str(raised.value)
 
 
 def test_the_same_settings_go_on(lab, store: Path, ledger: Ledger, reopened) -> None:
-    ledger.refuse_another(lab.header()["identity"], store)
-    reopened().refuse_another(lab.header()["identity"], store)
+    ledger.refuse_another("identity", lab.header()["identity"], store)
+    reopened().refuse_another("identity", lab.header()["identity"], store)
 
 
 def test_constraints_are_optunas_own() -> None:

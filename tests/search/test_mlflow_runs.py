@@ -294,7 +294,8 @@ def test_the_status_of_the_study(view: View) -> None:
 
 def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
     runs = view.connect()
-    runs.write_trial(lab.record(0))
+    record = lab.record(0)
+    runs.write_trial(record)
     assert runs.model_uri(0) is None
     profile = {
         "device": "host",
@@ -302,8 +303,8 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
         "macs": {"value": 7, "unit": "MACs", "method": "exact", "error": None},
     }
     for _ in range(2):
-        runs.write_measured(0, profile)
-    assert view.history(0, "measured.latency_us") == [(0, 12.5)]
+        runs.write_measured(record, profile)
+    assert view.history(0, "measured.latency_us") == [(len(record.curve), 12.5)]
     assert "measured.macs" not in view.children[0].data.metrics
     runs.write_model_uri(0, "models:/m-1")
     assert view.connect().model_uri(0) == "models:/m-1"

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from repareto.search.config import WorkersSection
 from repareto.search.files import CHECKPOINT, trial_folder, write_atomically
-from repareto.search.ray_backend import StudyScheduler, StudySearcher, share_resources
+from repareto.search.ray_backend import StudyScheduler, StudySearcher, Trouble, share_resources
 from repareto.search.records import EpochPoint, State
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Candidate
@@ -21,7 +21,9 @@ class Ray:
     """What Ray Tune 2.60 does with a result: one with ``done`` goes to the searcher's end and to no scheduler."""
 
     def __init__(self, study, folder: Path) -> None:
-        self.searcher, self.scheduler = StudySearcher(study, folder), StudyScheduler(study)
+        self.trouble = Trouble()
+        self.searcher = StudySearcher(study, folder, self.trouble)
+        self.scheduler = StudyScheduler(study, self.trouble)
 
     def start(self, trial_id: str) -> dict:
         config = self.searcher.suggest(trial_id)
@@ -102,7 +104,7 @@ def test_a_fatal_end_asks_for_no_more_trials_and_is_raised_later(lab, tmp_path: 
     study = lab.study(tmp_path, trials=3)
     ray = Ray(study, tmp_path)
     ray.result("a", ray.start("a"), {"done": True, "fatal": "no space left on the disk"})
-    assert isinstance(ray.searcher.fatal, UserError)
+    assert isinstance(ray.trouble.error, UserError)
     assert ray.searcher.suggest("b") == Searcher.FINISHED
     assert study.results.records[0].state is State.RUNNING
 
@@ -111,7 +113,7 @@ def test_impossible_budgets_end_the_search(lab, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("repareto.search.study.REJECTION_LIMIT", 5)
     ray = Ray(lab.study(tmp_path, trials=3, budgets={"latency": "1us"}), tmp_path)
     assert ray.searcher.suggest("a") == Searcher.FINISHED
-    assert "none of 5 candidates fits" in str(ray.searcher.fatal)
+    assert "none of 5 candidates fits" in str(ray.trouble.error)
 
 
 def test_an_evaluation_without_an_epoch_goes_on(lab, tmp_path: Path) -> None:

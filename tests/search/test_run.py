@@ -12,8 +12,9 @@ from repareto.search.devices.targets import device
 from repareto.search.ledger import Ledger
 from repareto.search.models import Appraiser
 from repareto.search.parts import Parts
-from repareto.search.run import _rungs, read_results, run_search, stored_config, tracking_uri, versions
+from repareto.search.run import _rungs, read_results, run_search, stored_config, versions
 from repareto.search.sampling import distribution
+from repareto.search.tracking import default_tracking_uri
 from repareto.spaces.errors import UserError
 
 
@@ -69,7 +70,7 @@ def test_the_same_command_again_mends_a_view_that_is_behind(lab, tmp_path: Path)
     config = config_in(tmp_path)
     finished_study(lab, config)
     run_search(config, say=lambda _text: None)
-    client = MlflowClient(tracking_uri=tracking_uri(config))
+    client = MlflowClient(tracking_uri=default_tracking_uri(config.store))
     experiment = client.get_experiment_by_name(config.study)
     assert experiment is not None
     numbers = [run.data.tags.get("repareto.trial") for run in client.search_runs([experiment.experiment_id])]
@@ -90,7 +91,10 @@ def test_a_server_that_is_down_at_the_end_costs_no_study(lab, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": {"name": "repcnn", "stages": 1, "width": [4, 12], "blocks": 1, "kernel": 3}}, "another space (stag"),
+        (
+            {"space": {"name": "repcnn", "stages": 1, "width": [4, 12], "blocks": 1, "kernel": 3}},
+            "another space (parameters.stage1",
+        ),
         ({"seed": 1}, "another seed (0 there, 1 here)"),
         ({"budgets": {"latency": "2ms"}}, "another budgets ("),
         ({"training": {"epochs": 2}}, "another training (epochs: "),

@@ -1,5 +1,6 @@
 """The MLflow UI: what is refused before a server is started."""
 
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from repareto.search.ui import HOST, serve
 from repareto.spaces.errors import UserError
+
+
+def sleep_in_its_own_session(popen=subprocess.Popen) -> subprocess.Popen:
+    return popen(["sleep", "60"], start_new_session=True)
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +25,17 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
         def __init__(self, command: list[str], **_options: object) -> None:
             commands.append(command)
+            # A session of its own to be ended in the server's place.
+            self._sleeper = sleep_in_its_own_session()
+            self.pid = self._sleeper.pid
 
         def wait(self) -> int:
+            if self._sleeper.poll() is None and commands and self.waited:
+                assert self._sleeper.wait(10) == -signal.SIGTERM, "it was ended with all that it had started"
+            self.waited = True
             return self.code
+
+        waited = False
 
     monkeypatch.setattr(subprocess, "Popen", Server)
     return commands

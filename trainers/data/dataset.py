@@ -45,6 +45,8 @@ class Dataset:
         return tuple(self.train.features.shape[1:])
 
     def __post_init__(self) -> None:
+        if "kind" not in self.front_end:
+            raise UserError(f'data {self.name}: its front_end needs a "kind", such as "log_mel" or "pixels"')
         present = np.unique(self.train.labels)
         if len(present) < 2:
             raise UserError(
