@@ -29,6 +29,7 @@ class Progress:
         self._started = time.monotonic()
         self._epochs_before = self._epochs_done(results)
         self._next_line = 0.0
+        self._last_line: Text | None = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -42,7 +43,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         else:
-            self._console.print(self._line())
+            self._print_line()
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
@@ -55,7 +56,14 @@ class Progress:
         now = time.monotonic()
         if self._live is None and record.state is not State.RUNNING and now >= self._next_line:
             self._next_line = now + SECONDS_BETWEEN_LINES
-            self._console.print(self._line())
+            self._print_line()
+
+    def _print_line(self) -> None:
+        line = self._line()
+        if line != self._last_line:
+            # Unwrapped, one line a state: it is read by programs and in logs.
+            self._console.print(line, soft_wrap=True)
+            self._last_line = line
 
     @staticmethod
     def _epochs_done(results: Results) -> int:

@@ -62,7 +62,10 @@ def test_without_a_terminal_a_line_is_printed_at_an_end(lab, capsys: pytest.Capt
         assert capsys.readouterr().out == ""
         progress.trial_changed(lab.record(0), lab.results(lab.record(0)))
         assert "1/3 trials: 1 in full" in capsys.readouterr().out
-    assert "1/3 trials: 1 in full" in capsys.readouterr().out
+        stopped = lab.record(1, state=State.STOPPED)
+        progress.trial_changed(stopped, lab.results(lab.record(0), stopped))
+        assert capsys.readouterr().out == "", "not at once again"
+    assert "2/3 trials: 1 in full" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
