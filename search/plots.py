@@ -20,6 +20,10 @@ AXES = {
 }
 
 
+# Beyond this ratio of largest to smallest a picture's axis is logarithmic.
+WIDE_RANGE = 20
+
+
 def _axis(objective: Objective) -> tuple[str, float]:
     unit, factor = AXES[objective.kind]
     return objective.name.replace("_", " ") + (f" ({unit})" if unit else ""), factor
@@ -100,7 +104,9 @@ def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
             axis.annotate(f"#{record.number}", here, textcoords="offset points", xytext=(4, 4), fontsize=7)
         if horizontal.name in bounds:
             axis.axvline(bounds[horizontal.name] * factor, linestyle=":", color="black", label="budget")
-        axis.set_xscale("log")
+        low, high = axis.get_xlim()
+        if low > 0 and high / low > WIDE_RANGE:
+            axis.set_xscale("log")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_axis(vertical)[0])
