@@ -73,7 +73,7 @@ def test_without_a_terminal_a_line_is_printed_at_an_end(lab, capsys: pytest.Capt
     [
         "the loss is NaN in epoch 2",
         "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory",
-        "KeyError: 'a' (see [/work/runs/error.txt])",
+        "KeyError: 'a' (see [/home/me/runs/error.txt])",
         "expected shape [2, -1]",
         "unexpected token :x: in the input",
     ],
