@@ -1,7 +1,7 @@
 # `make search` and `make test` do everything on a machine that has Python 3.11 or later, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# With more threads, contended depthwise convolutions were 40 times slower.
+# One thread a worker: more of them contend for the same cores.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: search test check format claims bench constraints clean

@@ -244,7 +244,7 @@ def _storage(store: Path, *, create: bool) -> RDBStorage:
     except sqlalchemy.exc.DatabaseError as error:
         raise UserError(f"{path}: cannot be used as a ledger ({error.orig}); name another store") from error
     sqlalchemy.event.listen(storage.engine, "handle_error", _tell_full_disk)
-    # A write-ahead log survives a killed process as the rollback journal does, at a tenth of its waits for the disk.
+    # A write-ahead log survives a killed process as the rollback journal does, and waits less for the disk.
     sqlalchemy.event.listen(storage.engine, "connect", _use_write_ahead_log)
     storage.engine.dispose()
     return storage

@@ -72,7 +72,7 @@ class RepCNN(SearchSpace):
         layers: list[nn.Module] = []
         if len(input_shape) == 2:
             # One-dimensional convolutions are written as two-dimensional ones of height 1: in channels-last order they
-            # train up to three times faster, and more runtimes have fast kernels for them.
+            # train faster (benchmarks/LOG.md), and more runtimes have fast kernels for them.
             bands, frames = input_shape
             layers.append(nn.Unflatten(1, (bands, 1)))
             input_shape = (bands, 1, frames)

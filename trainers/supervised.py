@@ -78,7 +78,7 @@ class SupervisedTrainer:
     def __init__(
         self, model: nn.Module, dataset: Dataset, config: TrainingConfig, *, seed: int, device: str = "cpu"
     ) -> None:
-        # Convolutions train two to three times faster in this order, on CPU and GPU alike.
+        # Convolutions train faster in this order (benchmarks/LOG.md).
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.device = torch.device(device)

@@ -1,7 +1,6 @@
 """What a runtime has to do for a graph: the terms that a latency model adds up."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from .fusion import Kernel, fuse_kernels
@@ -18,11 +17,9 @@ class Work:
     calls: int = 1
 
 
-Lowering = Callable[[Graph], tuple[Work, ...]]
-
 # Output channels of a blocked convolution are padded to a full vector register of AVX-512.
 _BLOCK_CHANNELS = 16
-# Blocked convolutions want both channel counts to be multiples of this (nchwc_transformer.cc).
+# Blocked convolutions want both channel counts to be multiples of this.
 _CHANNEL_ALIGNMENT = 4
 
 
