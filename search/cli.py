@@ -12,6 +12,7 @@ from ..spaces.errors import UserError
 from ..spaces.imports import make_importable
 
 if TYPE_CHECKING:
+    from .ledger import Ledger
     from .objectives import Budget
     from .results import Results
 
@@ -24,8 +25,15 @@ app = typer.Typer(
 )
 
 Store = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the ledger; the environment variable REPARETO_STORE or `runs` by default."),
+    str | None,
+    typer.Option(help="Folder or bucket of the study; the environment variable REPARETO_STORE or `runs` by default."),
+]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option("--ledger", help="PostgreSQL database; REPARETO_LEDGER, or SQLite in the store, by default."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Run this command on a Ray cluster: the address of its dashboard.", metavar="URL")
 ]
 StudyName = Annotated[str, typer.Argument(help="Name of the study.")]
 
@@ -57,13 +65,80 @@ def search(
     with settings.naming_lines():
         outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=_say)
     _print_front(outcome.results)
-    store = "" if study.store == Path("runs") else f" --store {study.store}"
+    store = "" if study.store == "runs" else f" --store {study.store}"
     if outcome.unfinished:
         _say(f"{outcome.unfinished}: the same command goes on from here")
-    _say(f"look at it:  repareto ui{store}")
+    _say(f"look at it:  {study.tracking or f'repareto ui{store}'}")
     _say(f"take it:     repareto export {study.study} --out exported{store}")
     if outcome.interrupted:
         raise typer.Exit(130)
+
+
+@app.command(epilog=_example("repareto launch keywords.yaml --address http://head:8265 --detach"))
+def launch(
+    config: Annotated[Path, typer.Argument(help="A config file, see `examples/`.")],
+    address: Annotated[
+        str, typer.Option(envvar="RAY_ADDRESS", metavar="URL", help="The Ray cluster's dashboard: `http://head:8265`.")
+    ],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key: `search.sampler=nsga2`.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trained candidates in all.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop after this long, such as `10m`.")] = None,
+    detach: Annotated[bool, typer.Option(help="Return when the cluster has the search.")] = False,
+) -> None:
+    """Run a search on a Ray cluster, as a job that brings its code along. Ctrl-C leaves it running."""
+    from .launch import launch as submit
+
+    make_importable(config.parent, ".")
+    raise typer.Exit(submit(config, address, list(set_ or []), trials, time_budget, detach=detach, say=_say))
+
+
+@app.command(epilog=_example("repareto status keywords"))
+def status(study: StudyName, store: Store = None, ledger_url: LedgerUrl = None, address: Address = None) -> None:
+    """Say how far a study is, who drives it, and what its running trials do."""
+    if address:
+        raise typer.Exit(_on_cluster(address, "status", study, store, ledger_url))
+    from .control import print_status
+
+    print_status(_open(study, store, ledger_url), _say)
+
+
+@app.command(epilog=_example("repareto stop keywords"))
+def stop(study: StudyName, store: Store = None, ledger_url: LedgerUrl = None, address: Address = None) -> None:
+    """End a search when its running epochs have. Nothing is lost: the same search command goes on."""
+    if address:
+        raise typer.Exit(_on_cluster(address, "stop", study, store, ledger_url))
+    from .control import stop_search
+
+    stop_search(_open(study, store, ledger_url), _say)
+
+
+@app.command(epilog=_example("repareto sync keywords"))
+def sync(
+    study: StudyName,
+    tracking: Annotated[str | None, typer.Option(help="An MLflow server; by default the study's own.")] = None,
+    store: Store = None,
+    ledger_url: LedgerUrl = None,
+    address: Address = None,
+) -> None:
+    """Write a study's MLflow view from the ledger: what is missing, or all of it on an empty server."""
+    if address:
+        words = ["--tracking", tracking] if tracking else []
+        raise typer.Exit(_on_cluster(address, "sync", study, store, ledger_url, *words))
+    from .control import sync_view
+    from .run import stored_config
+
+    ledger = _open(study, store, ledger_url)
+    make_importable(*ledger.header()["import_folders"], ".")
+    sync_view(ledger, stored_config(ledger, store, tracking), _say)
+
+
+def _on_cluster(address: str, command: str, study: str, store: str | None, ledger_url: str | None, *flags: str) -> int:
+    """Run a command where the ledger can be reached, and return its exit code."""
+    from .launch import run_as_job
+
+    options = [("--store", store), ("--ledger", ledger_url)]
+    named = [word for name, value in options if value for word in (name, value)]
+    return run_as_job(address, [command, study, *flags, *named])
 
 
 @app.command(epilog=_example("repareto front keywords --json"))
@@ -72,13 +147,18 @@ def front(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write the interactive plot to this file.")] = None,
     store: Store = None,
+    ledger_url: LedgerUrl = None,
+    address: Address = None,
 ) -> None:
     """Print the Pareto front of a study."""
-    from .config import Config, default_store
-    from .ledger import Ledger
+    if address:
+        if html is not None:
+            raise UserError(f"--html {html}: would be written on the cluster; the study's page in MLflow has the plot")
+        raise typer.Exit(_on_cluster(address, "front", study, store, ledger_url, *(["--json"] if json else [])))
+    from .config import Config
     from .run import read_results
 
-    ledger = Ledger.open(store or default_store(), study)
+    ledger = _open(study, store, ledger_url)
     results = read_results(ledger)
     if html is not None:
         from .plots import front_html
@@ -105,20 +185,18 @@ def export(
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
     store: Store = None,
+    ledger_url: LedgerUrl = None,
 ) -> None:
     """Write the best feasible fused model, checked in its runtime, and register it in MLflow as the champion."""
     from .choose import choose
-    from .config import default_store
     from .export import export_trial
     from .finish import register
-    from .ledger import Ledger
     from .run import read_results, stored_config
 
-    where = store or default_store()
-    ledger = Ledger.open(where, study)
+    ledger = _open(study, store, ledger_url)
     make_importable(*ledger.header()["import_folders"], ".")
     record = choose(read_results(ledger), number=trial, bounds=_bounds(max_ or []))
-    config = stored_config(ledger, where)
+    config = stored_config(ledger, store)
     manifest = export_trial(ledger, config, record, out, force=force)
     latency = manifest["profile"]["measured"]["latency_us"]
     _say(f"wrote trial {record.number} to {out}: {latency['value']:.1f} us {latency['method']} on {config.device}")
@@ -157,10 +235,18 @@ def ui(
     store: Store = None,
 ) -> None:
     """Open the MLflow UI on the store that the search wrote. Ctrl-C ends it."""
-    from .config import default_store
+    from .addresses import default_store, folder_of
     from .ui import serve
 
-    serve(store or default_store(), port)
+    where = store or default_store()
+    serve(folder_of(where, "this command", "open the page of the MLflow server that the search writes to"), port)
+
+
+def _open(study: str, store: str | None, ledger_url: str | None) -> Ledger:
+    from .addresses import default_store, ledger_address
+    from .ledger import Ledger
+
+    return Ledger.open(ledger_address(store or default_store(), ledger_url), study)
 
 
 def _bounds(texts: list[str]) -> list[Budget]:

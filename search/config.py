@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..spaces.errors import UserError, nearest_hint
+from .addresses import LedgerAddress, default_store, is_url, ledger_address
 from .objectives import Budget, Objective, objective
 from .units import parse_quantity
+
+SECRETS = "set PGPASSWORD or PGPASSFILE, MLFLOW_TRACKING_PASSWORD or AWS_SECRET_ACCESS_KEY instead"
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
 Location = tuple[str | int, ...]
@@ -57,6 +61,17 @@ class WorkersSection(Section):
     gpus: float | None = Field(None, ge=0, description="GPUs a trial; by default a fair share of those there are")
     threads: int = Field(1, ge=1, description="torch threads a trial")
     address: str | None = Field(None, description="a Ray cluster, such as auto; a local one by default")
+    epoch_timeout: str = Field("1h", description="a trial whose epoch takes longer has lost its worker")
+
+    @field_validator("epoch_timeout", mode="before")
+    @classmethod
+    def _is_duration(cls, text: object) -> object:
+        parse_quantity(text, "duration")
+        return text
+
+    @property
+    def epoch_timeout_seconds(self) -> float:
+        return parse_quantity(self.epoch_timeout, "duration") / 1e6
 
 
 class Config(Section):
@@ -72,8 +87,15 @@ class Config(Section):
     budgets: dict[str, Any] = {}
     search: SearchSection = SearchSection()  # type: ignore[call-arg]
     workers: WorkersSection = WorkersSection()  # type: ignore[call-arg]
-    store: Path = Field(default_factory=lambda: default_store(), description="ledger, MLflow store, trained weights")
-    tracking: str | None = Field(None, description="an MLflow tracking server; the store has its own by default")
+    store: str = Field(
+        default_factory=default_store, description="trained weights; a folder or such as s3://bucket/prefix"
+    )
+    ledger: str | None = Field(None, description="a PostgreSQL database; SQLite in the store by default")
+    tracking: str | None = Field(
+        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"),
+        validate_default=True,
+        description="an MLflow tracking server; the store has its own by default",
+    )
 
     @field_validator("objectives")
     @classmethod
@@ -85,10 +107,19 @@ class Config(Section):
         # The error first, whatever the order in the file: it is what the others are weighed against.
         return ("error", *(name for name in names if name != "error"))
 
-    @field_validator("store")
+    @field_validator("store", mode="before")
     @classmethod
-    def _without_tilde(cls, store: Path) -> Path:
-        return store.expanduser()
+    def _without_tilde(cls, store: object) -> object:
+        if not isinstance(store, str | Path):
+            return store
+        return str(store) if is_url(str(store)) else str(Path(store).expanduser())
+
+    @field_validator("store", "ledger", "tracking")
+    @classmethod
+    def _without_password(cls, address: str | None) -> str | None:
+        if address is not None and is_url(address) and urlsplit(address).password:
+            raise ValueError("has a password, which would be logged with the config; " + SECRETS)
+        return address
 
     @model_validator(mode="after")
     def _named_parts(self) -> Config:
@@ -100,6 +131,11 @@ class Config(Section):
 
     def parsed_objectives(self) -> tuple[Objective, ...]:
         return tuple(objective(name) for name in self.objectives)
+
+    @property
+    def ledger_address(self) -> LedgerAddress:
+        """Where the ledger is: a folder, or a database."""
+        return ledger_address(self.store, self.ledger)
 
     def parsed_budgets(self) -> tuple[Budget, ...]:
         return tuple(Budget.parse(name, text) for name, text in self.budgets.items())
@@ -227,8 +263,3 @@ def _complaint(location: Location, error: Mapping[str, Any]) -> str:
     if error["type"] == "value_error":
         return f"{name} {message}".strip()
     return f"{name} {error['input']!r}: {message[:1].lower()}{message[1:]}"
-
-
-def default_store() -> Path:
-    """Return the store that commands use when none is named: ``REPARETO_STORE`` or ``runs``."""
-    return Path(os.environ.get("REPARETO_STORE", "runs"))

@@ -1,69 +1,156 @@
-"""Where a study's files lie, and how they are written so that none is ever half there."""
+"""Where a study's files lie, and how they are written so that none is ever half there.
+
+A store is a folder of this machine, one on a file system that all nodes share, or a bucket. Tensors are sealed with a
+checksum.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from ..spaces.errors import UserError
+from .addresses import is_url
+from .patience import AwayError, patiently
 
-CHECKPOINT = "checkpoint.pt"
-"""What a trial that is still training needs to go on."""
 WEIGHTS = "fused.pt"
 """The state dict of a finished trial's fused model."""
+MEASUREMENT = "measurement.json"
+"""What a worker found at a trial's end, for a driver that did not hear of it."""
+PATIENCE_SECONDS = 120.0
+SEAL = b"repareto sha256 "
+
+T = TypeVar("T")
 
 
-def study_folder(store: Path, study: str) -> Path:
-    return store / "studies" / study
+class BrokenFileError(Exception):
+    """A file is not as it was written."""
 
 
-def trial_folder(study: Path, number: int) -> Path:
-    return study / "trials" / f"{number:05d}"
+@dataclass(frozen=True)
+class Files:
+    """A folder in a store, wherever that is. Small enough to be sent to workers."""
+
+    store: str
+    """A folder, or a URL that pyarrow knows, such as ``s3://bucket/prefix``."""
+    path: PurePosixPath = PurePosixPath()
+
+    def inside(self, *names: str) -> Files:
+        return Files(self.store, self.path.joinpath(*names))
+
+    def place(self, name: str) -> str:
+        """Return where a file is, for people."""
+        return f"{self.store.rstrip('/')}/{self.path / name}"
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, None where there is none."""
+        if not is_url(self.store):
+            try:
+                return (Path(self.store) / self.path / name).read_bytes()
+            except FileNotFoundError:
+                return None
+        return self._remotely(name, _read_remote)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all; raises :class:`UserError` where the store is full or cannot be reached."""
+        if not is_url(self.store):
+            write_atomically(Path(self.store) / self.path / name, content)
+            return
+        self._remotely(name, lambda system, path: _write_remote(system, path, content))
+
+    def delete(self, *names: str) -> None:
+        """Delete files where they are there."""
+        for name in names:
+            if not is_url(self.store):
+                (Path(self.store) / self.path / name).unlink(missing_ok=True)
+            else:
+                self._remotely(name, _delete_remote)
+
+    def _remotely(self, name: str, action: Callable[[Any, str], T]) -> T:
+        """Act on a file of a remote store, again where the store does not answer."""
+
+        def attempt() -> T:
+            system, root = _remote(self.store)
+            try:
+                return action(system, f"{root}/{self.path / name}")
+            except OSError as error:
+                raise AwayError(str(error).splitlines()[0]) from error
+
+        return patiently(attempt, where=f"store {self.store}", patience_seconds=PATIENCE_SECONDS)
 
 
-@contextmanager
-def only_driver(study: Path) -> Iterator[None]:
-    """Hold the study's folder: two drivers would train the same trials.
+def study_folder(store: str, study: str) -> Files:
+    return Files(store, PurePosixPath("studies") / study)
 
-    The lock goes with its process, however that ends. Raises :class:`UserError` that names the other driver.
-    """
+
+def trial_folder(study: Files, number: int) -> Files:
+    return study.inside("trials", f"{number:05d}")
+
+
+def refuse_unknown_store(store: str) -> None:
+    """Raise :class:`UserError` for a URL of a kind that pyarrow does not know."""
+    if is_url(store):
+        _remote(store)
+
+
+@lru_cache
+def _remote(store: str) -> tuple[Any, str]:
+    """Return pyarrow's file system of a URL, and the path in it."""
+    from pyarrow import ArrowException
+    from pyarrow.fs import FileSystem
+
     try:
-        study.mkdir(parents=True, exist_ok=True)
-        lock = (study / "driver.lock").open("a+")
-    except OSError as error:
-        raise UserError(f"{study}: cannot be written ({error.strerror}); name another store") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise UserError(
-                f"study {study.name} is being searched already, by process {lock.read().strip()}; wait or stop it"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+        system, root = FileSystem.from_uri(store)
+    except (ArrowException, OSError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise UserError(f"store {store}: {message} (a store is a folder, or such as s3://bucket/prefix)") from error
+    if not root.strip("/"):
+        raise UserError(
+            f"store {store}: names no bucket or folder (a store is a folder, or such as s3://bucket/prefix)"
+        )
+    return system, root.rstrip("/")
 
 
-def write_atomically(path: Path, content: bytes | dict[str, Any]) -> None:
-    """Write bytes, or a dict of tensors as torch saves it, so that readers see the old file or the new one.
+def _read_remote(system: Any, path: str) -> bytes | None:
+    try:
+        with system.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def _write_remote(system: Any, path: str, content: bytes) -> None:
+    # A bucket shows an object when it is whole; a file system gets it by renaming.
+    if system.type_name in ("s3", "gcs", "abfs"):
+        with system.open_output_stream(path) as stream:
+            stream.write(content)
+        return
+    system.create_dir(path.rpartition("/")[0], recursive=True)
+    with system.open_output_stream(f"{path}.partial") as stream:
+        stream.write(content)
+    system.move(f"{path}.partial", path)
+
+
+def _delete_remote(system: Any, path: str) -> None:
+    try:
+        system.delete_file(path)
+    except FileNotFoundError:
+        return
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a local file so that readers see the old one or the new one.
 
     Raises :class:`UserError` where the disk is full.
     """
-    if not isinstance(content, bytes):
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        content = buffer.getvalue()
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,3 +166,23 @@ def write_atomically(path: Path, content: bytes | dict[str, Any]) -> None:
                 f"{path.parent}: no space left on the disk; free some and run the same command again"
             ) from error
         raise
+
+
+def seal(state: dict[str, Any]) -> bytes:
+    """Return a dict of tensors and plain values as bytes that tell when they are cut short or changed."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    return SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def unseal(sealed: bytes) -> dict[str, Any]:
+    """Return what :func:`seal` was given; raises :class:`BrokenFileError`."""
+    import torch
+
+    head, newline, content = sealed.partition(b"\n")
+    if not newline or head != SEAL + hashlib.sha256(content).hexdigest().encode():
+        raise BrokenFileError("its checksum is wrong")
+    return torch.load(io.BytesIO(content), weights_only=True)

@@ -1,19 +1,19 @@
-"""The one ledger: an Optuna study in SQLite. What it says happened, happened; all else is a view of it.
+"""The one ledger: an Optuna study in SQLite or PostgreSQL. What it says happened, happened; all else is a view of it.
 
-One driver writes. A trial's number is its identity everywhere.
+One driver writes, the one that holds the study's lease. A trial's number is its identity everywhere.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -21,11 +21,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate
-from .records import EpochPoint, Measurement, State, TrialRecord
+from .addresses import LedgerAddress, without_password
+from .database import open_storage
+from .lease import Lease, Leases, LeaseState
+from .patience import patiently
+from .records import EpochPoint, Loss, Measurement, State, TrialRecord
 
+FORMAT = 2
+"""Of what is kept with a study and its trials. A study of another format is refused."""
 HEADER_KEY = "repareto"
-BEGINNING_KEY, CURVE_KEY, END_KEY = "beginning", "curve", "end"
+BEGINNING_KEY, CURVE_KEY, LOSSES_KEY, END_KEY = "beginning", "curve", "losses", "end"
 MEASURED_KEY = "repareto.measured."
+CLOCK_TOLERANCE_SECONDS = 5.0
 OPTUNA_STATES = {
     State.RUNNING: TrialState.RUNNING,
     State.FINISHED: TrialState.COMPLETE,
@@ -35,60 +42,109 @@ OPTUNA_STATES = {
 }
 
 
-class Ledger:
-    """The trials of one study."""
+T = TypeVar("T")
+logger = logging.getLogger("repareto")
 
-    def __init__(self, storage: RDBStorage, study_id: int, name: str) -> None:
-        self.name = name
+
+class Ledger:
+    """The trials of one study. Reads and writes wait while the database is away."""
+
+    def __init__(self, storage: RDBStorage, address: LedgerAddress, study_id: int, name: str) -> None:
+        self.name, self.address = name, address
         self._storage = storage
         self._study_id = study_id
-        self._trial_ids: dict[int, int] = {}
+        self._lease: Lease | None = None
+        self._ids: dict[int, int] | None = None
+        self._latest = 0.0
+        self._clock_was_told = False
         self._sampler_state: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, store: Path, name: str, header: Mapping[str, Any]) -> Ledger:
+    def create(cls, address: LedgerAddress, name: str, header: Mapping[str, Any], lease: Lease | None = None) -> Ledger:
         """Create a study.
 
         ``header["identity"]`` is what must not change in a study that continues; ``header["reference"]`` has one value
         an objective.
         """
-        storage = _storage(store, create=True)
+        storage = open_storage(address, create=True)
         directions = [StudyDirection.MINIMIZE] * len(header["reference"])
-        ledger = cls(storage, storage.create_new_study(directions, name), name)
+        ledger = cls(storage, address, storage.create_new_study(directions, name), name)
+        ledger._lease = lease
+        header = {**header, "format": FORMAT, "id": uuid.uuid4().hex}
         storage.set_study_user_attr(ledger._study_id, HEADER_KEY, json.dumps(header))
         return ledger
 
     @classmethod
-    def find(cls, store: Path, name: str) -> Ledger | None:
+    def find(cls, address: LedgerAddress, name: str, lease: Lease | None = None) -> Ledger | None:
         """Return the study of that name, or None."""
-        storage = _storage(store, create=True)
+        storage = open_storage(address, create=True)
         try:
-            ledger = cls(storage, storage.get_study_id_from_name(name), name)
+            ledger = cls(storage, address, storage.get_study_id_from_name(name), name)
         except KeyError:
             return None
+        ledger._lease = lease
         if ledger._has_header():
+            ledger._refuse_another_format()
             return ledger
         # A driver was killed between the two writes of a creation: there is no trial yet.
         storage.delete_study(ledger._study_id)
         return None
 
     @classmethod
-    def open(cls, store: Path, name: str) -> Ledger:
+    def open(cls, address: LedgerAddress, name: str) -> Ledger:
         """Open an existing study; raises :class:`UserError` that lists the studies there are."""
-        storage = _storage(store, create=False)
+        storage = open_storage(address, create=False)
         try:
-            ledger = cls(storage, storage.get_study_id_from_name(name), name)
-            if ledger._has_header():
-                return ledger
-            raise KeyError(name)
+            ledger = cls(storage, address, storage.get_study_id_from_name(name), name)
+            if not ledger._has_header():
+                raise KeyError(name)
         except KeyError as error:
             names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
-            raise UserError(f'study "{name}" is not in {store} (there: {names})') from error
+            raise UserError(f'study "{name}" is not in {without_password(address)} (there: {names})') from error
+        ledger._refuse_another_format()
+        return ledger
 
     def _has_header(self) -> bool:
         return HEADER_KEY in self._storage.get_study_user_attrs(self._study_id)
 
-    def refuse_another(self, section: str, values: Mapping[str, Any], store: Path) -> None:
+    def _refuse_another_format(self) -> None:
+        found = self.header().get("format", 1)
+        if found != FORMAT:
+            raise UserError(
+                f'study "{self.name}" in {without_password(self.address)} was made by another version of repareto '
+                f"(format {found}, this one has {FORMAT}); use that version, or choose another study name"
+            )
+
+    def lease_state(self) -> LeaseState:
+        """Return who drives the study, dead or alive."""
+        return self._patiently(lambda: Leases(self._storage.engine).read(self.name))
+
+    def is_driven(self) -> bool:
+        """Return whether a driver is alive; may watch for some seconds."""
+        return self._patiently(lambda: Leases(self._storage.engine).is_held(self.name))
+
+    def request_stop(self) -> None:
+        """Ask the study's driver to end when the running epochs have."""
+        self._patiently(lambda: Leases(self._storage.engine).request_stop(self.name))
+
+    def stop_requested(self) -> bool:
+        """Return whether somebody wants this process, the study's driver, to end; asks nobody."""
+        return self._lease is not None and self._lease.stop_requested
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        return patiently(attempt, where=f"ledger {without_password(self.address)}")
+
+    def _write(self, attempt: Callable[[], T]) -> T:
+        """Write, as the holder of the lease; ``attempt`` must be one that can be made twice."""
+
+        def as_holder() -> T:
+            if self._lease is not None:
+                self._lease.ensure()
+            return attempt()
+
+        return self._patiently(as_holder)
+
+    def refuse_another(self, section: str, values: Mapping[str, Any]) -> None:
         """Raise :class:`UserError` that names where a section of the header differs first from ``values``."""
         old = self.header()[section]
         new = json.loads(json.dumps(values))
@@ -96,38 +152,51 @@ class Ledger:
             if old.get(part) != new[part]:
                 where = _first_difference(old.get(part), new[part])
                 raise UserError(
-                    f'study "{self.name}" exists in {store} with another {part} ({where}); '
+                    f'study "{self.name}" exists in {without_password(self.address)} with another {part} ({where}); '
                     "choose another study name, or the old settings to continue it"
                 )
 
     def header(self) -> dict[str, Any]:
         """Return what was written when the study was created."""
-        return json.loads(self._storage.get_study_user_attrs(self._study_id)[HEADER_KEY])
+        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        return json.loads(attributes[HEADER_KEY])
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna knows them, in order of their numbers."""
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        self._trial_ids = {trial.number: trial._trial_id for trial in trials}
+        trials = self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False))
+        self._ids = {trial.number: trial._trial_id for trial in trials}
         return trials
+
+    @property
+    def _trial_ids(self) -> dict[int, int]:
+        """Optuna's trial ids by number."""
+        if self._ids is None:
+            self.frozen_trials()
+        assert self._ids is not None
+        return self._ids
 
     def records(self) -> list[TrialRecord]:
         """Return all trials in order of their numbers."""
-        attributes = self._storage.get_study_user_attrs(self._study_id)
-        return [_record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in self.frozen_trials()]
+        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        records = [
+            _record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in self.frozen_trials()
+        ]
+        self._latest = max((record.ended or record.started for record in records), default=0.0)
+        return records
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial as it stands, without what was measured at the end."""
-        return _record(self._storage.get_trial(self._trial_ids[number]), {})
+        return _record(self._patiently(lambda: self._storage.get_trial(self._trial_ids[number])), {})
 
     def sampler_state(self) -> dict[str, Any]:
         """Return what the sampler keeps with the study, such as the parents of each generation."""
-        return self._storage.get_study_system_attrs(self._study_id)
+        return self._patiently(lambda: self._storage.get_study_system_attrs(self._study_id))
 
     def keep_sampler_state(self, state: Mapping[str, Any]) -> None:
         """Write what has changed in the sampler's state."""
         for key, value in state.items():
             if self._sampler_state.get(key) != value:
-                self._storage.set_study_system_attr(self._study_id, key, value)
+                self._write(partial(self._storage.set_study_system_attr, self._study_id, key, value))
                 self._sampler_state[key] = value
 
     def start(
@@ -165,8 +234,9 @@ class Ledger:
         reason: str,
         system_attributes: Mapping[str, Any],
     ) -> int:
-        beginning = {"candidate": candidate.to_json(), "profile": profile, "started": time.time()}
-        end = {} if state is State.RUNNING else {END_KEY: {"state": state.value, "reason": reason}}
+        now = self._now()
+        beginning = {"candidate": candidate.to_json(), "profile": dict(profile), "started": now}
+        end = {} if state is State.RUNNING else {END_KEY: {"state": state.value, "reason": reason, "ended": now}}
         template = create_trial(
             state=OPTUNA_STATES[state],
             params=dict(candidate),
@@ -175,19 +245,56 @@ class Ledger:
             user_attrs={BEGINNING_KEY: beginning, **end},
             system_attrs=dict(system_attributes),
         )
-        trial_id = self._storage.create_new_trial(self._study_id, template)
-        number = self._storage.get_trial_number_from_id(trial_id)
+        number = len(self._trial_ids)
+
+        def create() -> int:
+            # It may have been made by an attempt whose end was not heard of.
+            made = self._find_trial(number, beginning)
+            return self._storage.create_new_trial(self._study_id, template) if made is None else made
+
+        trial_id = self._write(create)
+        assert self._storage.get_trial_number_from_id(trial_id) == number, "another process wrote to the study"
         self._trial_ids[number] = trial_id
         return number
 
+    def _find_trial(self, number: int, beginning: Mapping[str, Any]) -> int | None:
+        """Return the id of the trial of that number and beginning, or None."""
+        try:
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            return None
+        found = self._storage.get_trial(trial_id).user_attrs.get(BEGINNING_KEY)
+        return trial_id if found == json.loads(json.dumps(beginning)) else None
+
+    def _now(self) -> float:
+        """Return the Unix time, but none before those in the ledger: a clock that was set back reorders nothing."""
+        now = time.time()
+        if now < self._latest - CLOCK_TOLERANCE_SECONDS and not self._clock_was_told:
+            self._clock_was_told = True
+            logger.warning(
+                "the clock of this machine is %.0f s behind the last time in the ledger; new trials get that time "
+                "until it has caught up (set the clock: only the times shown are wrong)",
+                self._latest - now,
+            )
+        self._latest = max(now, self._latest)
+        return self._latest
+
     def record_curve(self, number: int, curve: Sequence[EpochPoint]) -> None:
         """Write the epochs that a running trial had so far."""
-        self._storage.set_trial_user_attr(self._trial_ids[number], CURVE_KEY, [list(point) for point in curve])
+        self._set_attribute(number, CURVE_KEY, [list(point) for point in curve])
+
+    def record_losses(self, number: int, losses: Sequence[Loss]) -> None:
+        """Write how a running trial lost its workers so far."""
+        self._set_attribute(number, LOSSES_KEY, [list(loss) for loss in losses])
+
+    def _set_attribute(self, number: int, key: str, value: Any) -> None:
+        self._write(lambda: self._storage.set_trial_user_attr(self._trial_ids[number], key, value))
 
     def record_measured(self, number: int, profile: Mapping[str, Any]) -> None:
         """Write what the fused model of a front member was measured to cost."""
         # With the study, for Optuna lets nobody write to a trial that has ended.
-        self._storage.set_study_user_attr(self._study_id, f"{MEASURED_KEY}{number}", dict(profile))
+        key = f"{MEASURED_KEY}{number}"
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, dict(profile)))
 
     def finish(
         self, number: int, measurement: Measurement, values: Sequence[float], constraints: Mapping[str, float]
@@ -212,13 +319,22 @@ class Ledger:
         values: Sequence[float] | None,
     ) -> None:
         trial_id = self._trial_ids[number]
-        # A driver that was killed before the last write here may have left other constraints.
-        stale = dict.fromkeys(self._storage.get_trial(trial_id).constraints, 0.0)
-        self._storage.set_trial_user_attr(trial_id, END_KEY, {"state": state.value, **end})
-        for key, value in constraint_attributes({**stale, **constraints}).items():
-            self._storage.set_trial_system_attr(trial_id, key, value)
-        # Last, for it is what makes the end real: a driver killed before it leaves a running trial, which is run again.
-        self._storage.set_trial_state_values(trial_id, OPTUNA_STATES[state], values)
+        document = {"state": state.value, "ended": self._now(), **end}
+
+        def write() -> None:
+            trial = self._storage.get_trial(trial_id)
+            if trial.state.is_finished() and trial.user_attrs[END_KEY] == json.loads(json.dumps(document)):
+                # By an attempt whose end was not heard of.
+                return
+            # A driver that was killed before the last write here may have left other constraints.
+            stale = dict.fromkeys(trial.constraints, 0.0)
+            self._storage.set_trial_user_attr(trial_id, END_KEY, document)
+            for key, value in constraint_attributes({**stale, **constraints}).items():
+                self._storage.set_trial_system_attr(trial_id, key, value)
+            # Last, for it is what makes the end real: a driver killed before it leaves a running trial, run again.
+            self._storage.set_trial_state_values(trial_id, OPTUNA_STATES[state], values)
+
+        self._write(write)
 
 
 def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
@@ -227,39 +343,6 @@ def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
     for key, value in constraints.items():
         scratch.set_constraint(key, value)
     return dict(scratch.system_attrs)
-
-
-def _storage(store: Path, *, create: bool) -> RDBStorage:
-    path = store / "ledger.db"
-    if not path.exists():
-        if not create:
-            raise UserError(f"{store}: no ledger there (run a search first, or name its store with --store)")
-        try:
-            store.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"store {store}: cannot be made ({error.strerror}); name another folder") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
-    except sqlalchemy.exc.DatabaseError as error:
-        raise UserError(f"{path}: cannot be used as a ledger ({error.orig}); name another store") from error
-    sqlalchemy.event.listen(storage.engine, "handle_error", _tell_full_disk)
-    # A write-ahead log survives a killed process as the rollback journal does, and waits less for the disk.
-    sqlalchemy.event.listen(storage.engine, "connect", _use_write_ahead_log)
-    storage.engine.dispose()
-    return storage
-
-
-def _tell_full_disk(context: Any) -> None:
-    if "disk is full" in str(context.original_exception):
-        raise UserError(
-            f"{context.engine.url.database}: no space left on the disk; free some and run the same command again"
-        )
-
-
-def _use_write_ahead_log(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
@@ -279,8 +362,9 @@ def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
         measurement=Measurement(**end["measurement"]) if "measurement" in end else None,
         measured=measured,
         feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
+        losses=tuple(Loss(*loss) for loss in trial.user_attrs.get(LOSSES_KEY, ())),
         started=beginning["started"],
-        ended=None if trial.datetime_complete is None else trial.datetime_complete.timestamp(),
+        ended=end.get("ended"),
     )
 
 

@@ -1,18 +1,24 @@
 """What a study looks like in MLflow: the runs, their parameters, metrics, tags and files.
 
 Every write is idempotent: runs are found by study and trial number, and points carry the ledger's times, so writing the
-same again changes nothing and a view that was behind is simply written again.
+same again changes nothing and a view that was behind is simply written again. What is written already is read back
+from the runs themselves, so that a new connection repeats none of it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
 
 from .objectives import Budget
 from .plots import front_html, front_png
@@ -21,19 +27,54 @@ from .results import Results, objective_values
 
 STUDY_TAG, TRIAL_TAG, MODEL_TAG = "repareto.study", "repareto.trial", "repareto.model"
 PARENT_TAG = "mlflow.parentRunId"
+EPOCHS_TAG = "epochs"
+"""How many epochs of a running trial are written; MLflow writes it after them."""
 STATUS = {
     State.RUNNING: "RUNNING", State.FINISHED: "FINISHED", State.STOPPED: "FINISHED",
     State.REJECTED: "KILLED", State.FAILED: "FAILED",
 }  # fmt: skip
-# MLflow's own limits.
-PARAMS_A_BATCH, PARAM_CHARACTERS, TAG_CHARACTERS = 100, 6000, 5000
+# MLflow's own limits; a batch has at most 1,000 entries in all.
+PARAMS_A_BATCH, METRICS_A_BATCH, PARAM_CHARACTERS, TAG_CHARACTERS = 100, 800, 6000, 5000
+# A request waits for the server most of its time.
+HTTP_THREADS = 4
+# At a run's end MLflow would ask the server for all of it, only to print its address.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+@dataclass
+class _Child:
+    """What is written of one trial."""
+
+    run_id: str
+    started_ms: int
+    tags: dict[str, str]
+    epochs: int | None = None
+    """None before the first write, parameters included, is complete."""
+    ended: State | None = None
+
+    @classmethod
+    def read(cls, run: Any) -> _Child:
+        """Return what a run of MLflow says of itself."""
+        tags = run.data.tags
+        return cls(
+            run.info.run_id,
+            run.info.start_time,
+            tags,
+            epochs=int(tags[EPOCHS_TAG]) if EPOCHS_TAG in tags else None,
+            # The status is written last.
+            ended=State(tags["state"]) if run.info.status != "RUNNING" and "state" in tags else None,
+        )
+
+    def is_of(self, record: TrialRecord) -> bool:
+        """Return whether this is that trial, and not one of an older study of the same name."""
+        return (self.started_ms, self.tags.get("candidate")) == (int(record.started * 1000), record.candidate.digest)
 
 
 class MlflowRuns:
     """The runs of one study on one tracking server."""
 
     def __init__(self, uri: str, artifacts: str | None, study: str, budgets: Sequence[Budget]) -> None:
-        """Connect, and find or make the experiment and the parent run.
+        """Connect, find or make the experiment and the parent run, and read what is written already.
 
         ``artifacts`` is where a new experiment keeps its files; None leaves that to the server.
         """
@@ -42,21 +83,19 @@ class MlflowRuns:
         self.uri = uri
         self._client = MlflowClient(tracking_uri=uri)
         self._study, self._budgets = study, tuple(budgets)
-        experiment = self._client.get_experiment_by_name(study)
-        self._experiment_id = (
-            self._client.create_experiment(study, artifact_location=artifacts)
-            if experiment is None
-            else experiment.experiment_id
-        )
-        self.parent_run_id = self._find_or_create_parent()
-        children = self._find_children()
-        self._run_ids = {number: run.info.run_id for number, run in children.items()}
-        self._ended: dict[int, State] = {}
-        self._epochs_written: dict[int, int] = {}
-        self._members_written = {number for number, run in children.items() if run.data.tags.get("on_front") == "true"}
-        self._with_params = {number for number, run in children.items() if run.data.params}
-        self._steps_written = 0
-        self._counts_written: dict[str, str] = {}
+        self._experiment_id = self._find_or_create_experiment(artifacts)
+        runs = list(self._search(f"tags.`{STUDY_TAG}` = '{study}'"))
+        self._read_parent([run for run in runs if run.data.tags.get("role") == "study"])
+        self._read_children([run for run in runs if run.data.tags.get("role") == "trial"])
+
+    def _find_or_create_experiment(self, artifacts: str | None) -> str:
+        experiment = self._client.get_experiment_by_name(self._study)
+        if experiment is None:
+            return self._client.create_experiment(self._study, artifact_location=artifacts)
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            # MLflow keeps its name, so that no other one can be made.
+            self._client.restore_experiment(experiment.experiment_id)
+        return experiment.experiment_id
 
     def _search(self, filter_string: str) -> Iterable[Any]:
         token = None
@@ -69,86 +108,122 @@ class MlflowRuns:
             if not token:
                 return
 
-    def _find_or_create_parent(self) -> str:
-        for run in self._search(f"tags.`{STUDY_TAG}` = '{self._study}' and tags.role = 'study'"):
-            return run.info.run_id
-        tags = {STUDY_TAG: self._study, "role": "study"}
-        return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id
+    # A server that dies may have made a run and told nobody, so that the run was made once more.
 
-    def _find_children(self) -> dict[int, Any]:
-        children = self._search(f"tags.`{PARENT_TAG}` = '{self.parent_run_id}'")
-        return {int(run.data.tags[TRIAL_TAG]): run for run in children}
+    def _read_parent(self, runs: Sequence[Any]) -> None:
+        parent, *others = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)) or [self._new_parent()]
+        for run in others:
+            self._client.delete_run(run.info.run_id)
+        self.parent_run_id = parent.info.run_id
+        # Written together with the steps that they count.
+        self._counts_written = {name: text for name, text in parent.data.tags.items() if name.startswith("trials.")}
+        trained = [f"trials.{state}" for state in State if state.was_trained]
+        self._steps_written = sum(int(self._counts_written.get(name, 0)) for name in trained)
+
+    def _new_parent(self) -> Any:
+        tags = {STUDY_TAG: self._study, "role": "study"}
+        return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
+
+    def _read_children(self, runs: Sequence[Any]) -> None:
+        self._children: dict[int, _Child] = {}
+        self._members_written: set[int] = set()
+        by_number = defaultdict(list)
+        for run in runs:
+            by_number[int(run.data.tags[TRIAL_TAG])].append(run)
+        for number, same in by_number.items():
+            # All of them began when the trial did: the fullest is kept.
+            *others, run = sorted(same, key=_fullness)
+            for other in others:
+                self._client.delete_run(other.info.run_id)
+            if run.data.tags.get(PARENT_TAG) != self.parent_run_id:
+                self._client.set_tag(run.info.run_id, PARENT_TAG, self.parent_run_id)
+            self._children[number] = _Child.read(run)
+            if run.data.tags.get("on_front") == "true":
+                self._members_written.add(number)
 
     def write_texts(self, texts: Mapping[str, str]) -> None:
         """Write files of the parent run, by name."""
         for name, text in texts.items():
             self._client.log_text(self.parent_run_id, text, name)
 
+    def write_trials(self, records: Iterable[TrialRecord]) -> None:
+        """Make the child runs of different trials equal to their records, several at once where a server is asked."""
+        pool = ThreadPoolExecutor(HTTP_THREADS if self.uri.startswith("http") else 1)
+        try:
+            for _ in pool.map(self.write_trial, records):
+                pass
+        finally:
+            # The first error ends it: the others would wait for the same dead server, one by one.
+            pool.shutdown(cancel_futures=True)
+
     def write_trial(self, record: TrialRecord) -> None:
         """Make the child run of one trial equal to its record, but for its membership in the front."""
-        run_id = self._run_ids.get(record.number)
-        params: list[Param] = []
-        if run_id is None:
-            run_id = self._create_child(record)
-        if record.number not in self._with_params:
-            params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
-        if self._ended.get(record.number) == record.state:
+        child = self._child_of(record)
+        if child.ended is record.state:
             return
-        metrics = list(self._curve_metrics(record))
-        tags = [RunTag("state", record.state.value)]
-        if record.reason:
-            tags.append(RunTag("reason", record.reason[:TAG_CHARACTERS]))
-        if record.state is not State.RUNNING:
+        params: list[Param] = []
+        if child.epochs is None:
+            params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
+        metrics = list(_curve_metrics(record, child.epochs or 0))
+        tags = _state_tags(record)
+        if record.ended is None:
+            tags[EPOCHS_TAG] = str(len(record.curve))
+        else:
             metrics += _figure_metrics(record)
-        self._log(run_id, metrics, params, tags)
-        self._with_params.add(record.number)
-        self._epochs_written[record.number] = len(record.curve)
+        fresh = [RunTag(name, text) for name, text in tags.items() if child.tags.get(name) != text]
+        self._log(child.run_id, metrics, params, fresh)
+        child.epochs = len(record.curve)
+        child.tags |= tags
         if record.ended is not None:
-            self._client.set_terminated(run_id, STATUS[record.state], int(record.ended * 1000))
-            self._ended[record.number] = record.state
+            self._client.set_terminated(child.run_id, STATUS[record.state], int(record.ended * 1000))
+            child.ended = record.state
 
-    def _create_child(self, record: TrialRecord) -> str:
+    def _child_of(self, record: TrialRecord) -> _Child:
+        child = self._children.get(record.number)
+        if child is not None and child.is_of(record):
+            return child
+        if child is not None:
+            self._client.delete_run(child.run_id)
+            self._members_written.discard(record.number)
+        child = self._children[record.number] = self._new_child(record)
+        return child
+
+    def _new_child(self, record: TrialRecord) -> _Child:
         tags = {
             STUDY_TAG: self._study, TRIAL_TAG: str(record.number), PARENT_TAG: self.parent_run_id, "role": "trial",
-            "on_front": "false", "state": record.state.value, "candidate": record.candidate.digest,
+            "on_front": "false", "candidate": record.candidate.digest, **_state_tags(record),
         }  # fmt: skip
-        run = self._client.create_run(
-            self._experiment_id, int(record.started * 1000), tags, run_name=f"#{record.number}"
-        )
-        self._run_ids[record.number] = run.info.run_id
-        return run.info.run_id
-
-    def _curve_metrics(self, record: TrialRecord) -> Iterable[Metric]:
-        written = self._epochs_written.get(record.number, 0)
-        for epoch, point in enumerate(record.curve[written:], written + 1):
-            # The same whenever it is written.
-            seconds = sum(earlier.seconds for earlier in record.curve[:epoch])
-            timestamp = int(1000 * (record.started + seconds))
-            for name, value in point._asdict().items():
-                yield Metric(f"epoch.{name}", value, timestamp, epoch)
+        started_ms = int(record.started * 1000)
+        run = self._client.create_run(self._experiment_id, started_ms, tags, run_name=f"#{record.number}")
+        return _Child(run.info.run_id, started_ms, tags)
 
     def _log(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        for start in range(0, max(len(metrics), len(params), 1), PARAMS_A_BATCH):
-            part = slice(start, start + PARAMS_A_BATCH)
-            self._client.log_batch(run_id, metrics[part], params[part], tags if start == 0 else [])
+        """Write it in as few batches as MLflow takes, the tags with the last one, for they say what is written."""
+        batches = max(1, ceil(len(metrics) / METRICS_A_BATCH), ceil(len(params) / PARAMS_A_BATCH))
+        for batch in range(batches):
+            self._client.log_batch(
+                run_id,
+                metrics[batch * METRICS_A_BATCH : (batch + 1) * METRICS_A_BATCH],
+                params[batch * PARAMS_A_BATCH : (batch + 1) * PARAMS_A_BATCH],
+                tags if batch == batches - 1 else [],
+            )
 
     def write_progress(self, results: Results) -> None:
         """Write which trials are on the front, and the hypervolume after each trained trial."""
         members = {record.number for record in results.front}
         for number in members ^ self._members_written:
-            if number in self._run_ids:
-                self._client.set_tag(self._run_ids[number], "on_front", str(number in members).lower())
+            if number in self._children:
+                self._client.set_tag(self.run_id(number), "on_front", str(number in members).lower())
         self._members_written = members
-        steps = results.hypervolume_by_trial()
         fresh = [
             Metric("hypervolume", value, int(ended * 1000), step)
-            for step, value, ended in steps
-            if step > self._steps_written
+            for step, value, ended in results.hypervolume_by_trial(after=self._steps_written)
         ]
         counts = {f"trials.{state}": str(results.counts[state]) for state in State}
         if fresh or counts != self._counts_written:
             self._log(self.parent_run_id, fresh, [], [RunTag(name, count) for name, count in counts.items()])
-            self._steps_written, self._counts_written = len(steps), counts
+            self._steps_written += len(fresh)
+            self._counts_written = counts
 
     def write_front(self, results: Results) -> None:
         """Write the front's page, picture and table."""
@@ -173,7 +248,7 @@ class MlflowRuns:
 
     def run_id(self, number: int) -> str:
         """Return the child run of a trial that :meth:`write_trial` has seen."""
-        return self._run_ids[number]
+        return self._children[number].run_id
 
     def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
         """Write the figures of a profile that were measured on a trial's fused model."""
@@ -196,6 +271,24 @@ class MlflowRuns:
             self._client.update_run(self.parent_run_id, status)
         else:
             self._client.set_terminated(self.parent_run_id, status)
+
+
+def _state_tags(record: TrialRecord) -> dict[str, str]:
+    tags = {"state": record.state.value}
+    return {**tags, "reason": record.reason[:TAG_CHARACTERS]} if record.reason else tags
+
+
+def _fullness(run: Any) -> tuple[bool, int, int, str]:
+    return run.info.status != "RUNNING", len(run.data.tags), len(run.data.metrics), run.info.run_id
+
+
+def _curve_metrics(record: TrialRecord, written: int) -> Iterable[Metric]:
+    for epoch, point in enumerate(record.curve[written:], written + 1):
+        # The same whenever it is written.
+        seconds = sum(earlier.seconds for earlier in record.curve[:epoch])
+        timestamp = int(1000 * (record.started + seconds))
+        for name, value in point._asdict().items():
+            yield Metric(f"epoch.{name}", value, timestamp, epoch)
 
 
 def _figure_metrics(record: TrialRecord) -> list[Metric]:

@@ -12,7 +12,7 @@ from .config import Config
 from .devices.profile import Profile
 from .devices.targets import Device
 from .devices.torch_reader import read_module
-from .files import WEIGHTS, study_folder, trial_folder
+from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
 from .records import TrialRecord
 
@@ -43,11 +43,16 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
 
     Raises :class:`UserError` where its weights are gone.
     """
-    path = trial_folder(study_folder(config.store, config.study), record.number) / WEIGHTS
-    if not path.exists():
-        raise UserError(f"trial {record.number}: its weights are gone ({path})")
+    folder = trial_folder(study_folder(config.store, config.study), record.number)
+    content = folder.read(WEIGHTS)
+    if content is None:
+        raise UserError(f"trial {record.number}: its weights are gone ({folder.place(WEIGHTS)})")
+    try:
+        weights = unseal(content)
+    except BrokenFileError as error:
+        raise UserError(f"trial {record.number}: its weights are broken ({folder.place(WEIGHTS)}: {error})") from error
     data = ledger.header()["data"]
     space = load_space(config.space)
     model = fused_copy(space.build(record.candidate, tuple(data["input_shape"]), len(data["labels"])).eval())
-    model.load_state_dict(torch.load(path, weights_only=True))
+    model.load_state_dict(weights)
     return model

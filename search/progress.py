@@ -27,7 +27,7 @@ class Progress:
         self._results = results
         self._trials, self._epochs, self._deadline = trials, epochs, deadline
         self._started = time.monotonic()
-        self._epochs_before = self._epochs_done(results)
+        self._epochs_before = results.epochs.total()
         self._next_line = 0.0
         self._last_line: Text | None = None
 
@@ -65,15 +65,11 @@ class Progress:
             self._console.print(line, soft_wrap=True)
             self._last_line = line
 
-    @staticmethod
-    def _epochs_done(results: Results) -> int:
-        return sum(len(record.curve) for record in results.records)
-
     def _line(self) -> Text:
         counts = self._results.counts
-        trained = sum(count for state, count in counts.items() if state.was_trained)
         text = (
-            f"{trained}/{self._trials} trials: {counts[State.FINISHED]} in full, {counts[State.RUNNING]} running, "
+            f"{self._results.trained}/{self._trials} trials: "
+            f"{counts[State.FINISHED]} in full, {counts[State.RUNNING]} running, "
             f"{counts[State.REJECTED]} rejected before training, {counts[State.STOPPED]} stopped early, "
             f"{counts[State.FAILED]} failed | front {len(self._results.front)} | "
             f"hypervolume {self._results.hypervolume:.4f} | {self._time_left()}"
@@ -82,17 +78,15 @@ class Progress:
 
     def _time_left(self) -> str:
         now = time.monotonic()
-        done = self._epochs_done(self._results) - self._epochs_before
-        counts = self._results.counts
-        ended = sum(count for state, count in counts.items() if state.was_trained)
+        epochs, ended = self._results.epochs, self._results.trained
+        done = epochs.total() - self._epochs_before
         if done <= 0:
             left = self._deadline - now
         else:
             # Trials to come are taken to be as long as those that ended, early stops included.
-            ended_epochs = sum(len(r.curve) for r in self._results.records if r.state.was_trained)
+            ended_epochs = sum(count for state, count in epochs.items() if state.was_trained)
             mean_epochs = ended_epochs / ended if ended else self._epochs
-            begun = sum(len(r.curve) for r in self._results.records if r.state is State.RUNNING)
-            epochs_left = max(0.0, (self._trials - ended) * mean_epochs - begun)
+            epochs_left = max(0.0, (self._trials - ended) * mean_epochs - epochs[State.RUNNING])
             left = min(self._deadline - now, epochs_left * (now - self._started) / done)
         if not math.isfinite(left):
             return "time left unknown yet"

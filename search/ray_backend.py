@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
+import signal
+import sys
 import tempfile
-import warnings
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..spaces.errors import UserError
 from ..trainers.data.dataset import Dataset
+from .checkpoints import delete_checkpoints
+from .cluster import Places, connect
 from .config import WorkersSection
-from .files import CHECKPOINT, trial_folder
-from .records import EpochPoint, Measurement, State
+from .files import MEASUREMENT, Files, trial_folder
+from .records import EpochPoint, Loss, Measurement, State
 from .study import Study
 from .worker import CandidateTrainable, Job
 
-WORKER_RESTARTS = 2
+# Marks in Ray's messages, and what they mean. Ray has a type for neither.
+NODE_LOSSES = {
+    "node has died": "its node was lost",
+    "preempted": "its node was taken away",
+    # Of a process that ended alone its node tells at once; this is said when the node does not answer either.
+    "is unavailable": "its node does not answer",
+}
+WORKER_DEATHS = {
+    "running low on memory": "its process was killed because the node ran out of memory",
+    "worker process has died": "its process was killed or crashed",
+}
 
 
 class _WithoutSnapshot:
@@ -47,43 +62,54 @@ class Trouble:
 
 
 class StudySearcher(_WithoutSnapshot, Searcher):
-    """Hands the study's trials to Ray and Ray's results to the study."""
+    """Hands the study's trials to Ray and Ray's results to the study.
 
-    def __init__(self, study: Study, study_folder: Path, trouble: Trouble) -> None:
+    A trial whose worker was lost comes again, under the same number, as another of Ray's trials.
+    """
+
+    def __init__(
+        self, study: Study, study_folder: Files, trouble: Trouble, places: Callable[[], int] = lambda: sys.maxsize
+    ) -> None:
+        """``places`` says how many trials may run at once now."""
         # No metric: a candidate that fails reports none.
         super().__init__(metric=None, mode=None)
-        self._study, self._study_folder, self._trouble = study, study_folder, trouble
-        self._numbers: dict[str, int] = {}
+        self._study, self._study_folder, self._trouble, self._places = study, study_folder, trouble, places
+        self._given_out: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        if self._trouble.error is not None:
-            return Searcher.FINISHED
+        # None is "ask again"; FINISHED is final, and a running trial may yet have to be given out again.
+        nothing_now = None if self._given_out else Searcher.FINISHED
+        if self._trouble.error is not None or self._study.stopping or not self._study.unfinished:
+            return nothing_now
+        if len(self._given_out) >= self._places():
+            return None
         try:
             record = self._study.next_trial()
         except Exception as error:
             self._trouble.keep(error)
-            return Searcher.FINISHED
+            return nothing_now
         if record is None:
-            return Searcher.FINISHED
-        self._numbers[trial_id] = record.number
-        return {"number": record.number, "candidate": record.candidate.to_json()}
+            return nothing_now
+        self._given_out[trial_id] = record.number
+        return {"number": record.number, "candidate": record.candidate.to_json(), "attempt": len(record.losses)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers[trial_id]
+        """Take over a trial's last result. Of an ``error`` the scheduler was told before, with its cause."""
+        number = self._given_out.pop(trial_id)
         try:
-            if self._study.state_of(number) is State.RUNNING:
-                self._end(number, result or {}, error)
+            if self._study.state_of(number) is State.RUNNING and not error:
+                self._end(number, result or {})
             if self._study.state_of(number) is not State.RUNNING:
                 # Not before the ledger has the end: a driver killed in between would train it all again.
-                (trial_folder(self._study_folder, number) / CHECKPOINT).unlink(missing_ok=True)
+                folder = trial_folder(self._study_folder, number)
+                delete_checkpoints(folder)
+                folder.delete(MEASUREMENT)
         except Exception as failure:
             self._trouble.keep(failure)
 
-    def _end(self, number: int, result: dict[str, Any], error: bool) -> None:
+    def _end(self, number: int, result: dict[str, Any]) -> None:
         if "fatal" in result:
             self._trouble.keep(UserError(result["fatal"]))
-        elif error:
-            self._study.fail(number, f"its worker died {WORKER_RESTARTS + 1} times")
         elif "failed" in result:
             self._study.fail(number, result["failed"])
         elif "measurement" in result:
@@ -101,19 +127,66 @@ class StudySearcher(_WithoutSnapshot, Searcher):
 
 
 class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
-    """Asks the study after each epoch whether a trial goes on."""
+    """Asks the study after each epoch whether a trial goes on, and tells it of lost workers."""
 
-    def __init__(self, study: Study, trouble: Trouble) -> None:
+    def __init__(
+        self,
+        study: Study,
+        trouble: Trouble,
+        say: Callable[[str], None] = print,
+        epoch_timeout_seconds: float = math.inf,
+    ) -> None:
         super().__init__()
-        self._study, self._trouble = study, trouble
+        self._study, self._trouble, self._say = study, trouble, say
+        self._epoch_timeout_seconds = epoch_timeout_seconds
+        self._heard: dict[int, float] = {}
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        super().on_trial_add(controller, trial)
+        self._heard[trial.config["number"]] = time.monotonic()
 
     def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        self._heard[number] = time.monotonic()
         try:
-            goes_on = report_curve(self._study, trial.config["number"], result)
+            for note in json.loads(result.get("notes", "[]")):
+                self._say(f"trial {number}: {note}")
+            goes_on = report_curve(self._study, number, result)
         except Exception as error:
             self._trouble.keep(error)
             goes_on = False
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_error(self, _controller: Any, trial: Any) -> None:
+        number = trial.config["number"]
+        try:
+            if self._study.state_of(number) is State.RUNNING:
+                silent_seconds = time.monotonic() - self._heard.get(number, math.inf)
+                loss = loss_of(error_text(trial), hung=silent_seconds >= self._epoch_timeout_seconds)
+                self._say(f"trial {number} lost its worker ({loss.cause})")
+                self._study.lose_worker(number, loss)
+        except Exception as error:
+            self._trouble.keep(error)
+
+
+def error_text(trial: Any) -> str:
+    """Return what Ray says of the end of a trial's worker, from the file that it keeps in this process's folder."""
+    path = trial.error_file
+    return Path(path).read_text(errors="replace") if path else ""
+
+
+def loss_of(text: str, *, hung: bool = False) -> Loss:
+    """Return why a worker was lost, and whether its candidate may be the reason."""
+    for mark, cause in NODE_LOSSES.items():
+        if mark in text:
+            return Loss(cause, is_charged=False)
+    if hung:
+        return Loss("an epoch took longer than workers.epoch_timeout", is_charged=True)
+    for mark, cause in WORKER_DEATHS.items():
+        if mark in text:
+            return Loss(cause, is_charged=True)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return Loss(lines[-1][:300] if lines else "for a reason that Ray does not tell", is_charged=True)
 
 
 def report_curve(study: Study, number: int, result: dict[str, Any]) -> bool:
@@ -131,14 +204,15 @@ def run_on_ray(
     dataset: Dataset,
     workers: WorkersSection,
     trainable: type[CandidateTrainable] = CandidateTrainable,
+    say: Callable[[str], None] = print,
 ) -> None:
-    """Run the study until it has no more trials or time.
+    """Run the study until it has no more trials or time, or is asked to stop.
 
     Raises :class:`UserError` for a cluster that cannot be reached or a full disk; the study can be continued.
     """
     connect(workers)
-    resources = ray.cluster_resources()
-    places, gpus = share_resources(workers, resources.get("CPU", 0), resources.get("GPU", 0))
+    places = Places(workers)
+    gpus = places.gpus_a_trial
     job = replace(job, device="cuda" if gpus > 0 else "cpu")
     trouble = Trouble()
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
@@ -148,11 +222,9 @@ def run_on_ray(
                 {"cpu": workers.cpus, "gpu": gpus},
             ),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, job.study_folder, trouble),
-                scheduler=StudyScheduler(study, trouble),
+                search_alg=StudySearcher(study, job.study_folder, trouble, places.now),
+                scheduler=StudyScheduler(study, trouble, say, job.epoch_timeout_seconds),
                 num_samples=-1,
-                # Without a bound Ray would ask for candidates long before it can run them.
-                max_concurrent_trials=places,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -161,57 +233,29 @@ def run_on_ray(
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
+                # The study decides whether a trial that lost its worker is run again.
+                failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
+        with _ended_by_sigterm(study):
+            tuner.fit()
     if trouble.error is not None:
         raise trouble.error
 
 
-def share_resources(workers: WorkersSection, cpus: float, gpus: float) -> tuple[int, float]:
-    """Return how many trials ``cpus`` and ``gpus`` hold at once, and the GPUs of each.
-
-    Raises :class:`UserError` where not even one trial fits.
-    """
-    places = int(cpus // workers.cpus)
-    gpus_a_trial = workers.gpus
-    if gpus_a_trial is None:
-        # Ray counts fractions in ten-thousandths.
-        share = gpus / max(1, workers.count or places)
-        gpus_a_trial = min(1.0, math.floor(share * 10_000) / 10_000)
-    if gpus_a_trial > 0:
-        places = min(places, int(gpus // gpus_a_trial))
-    if places < 1:
-        raise UserError(
-            f"workers: a trial wants {workers.cpus:g} CPUs and {gpus_a_trial:g} GPUs, "
-            f"the cluster has {cpus:g} and {gpus:g}"
-        )
-    return workers.count or places, gpus_a_trial
+@contextmanager
+def _ended_by_sigterm(study: Study) -> Iterator[None]:
+    """Take SIGTERM, which cluster managers send before they take a machine away, as the wish to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: study.request_stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _name(trial: Any) -> str:
-    return f"{trial.config['number']:05d}"
-
-
-def connect(workers: WorkersSection) -> None:
-    """Connect to the cluster of ``workers.address``, or start a quiet local one."""
-    if ray.is_initialized():
-        return
-    environment = {"OMP_NUM_THREADS": str(workers.threads)}
-    options: dict[str, Any] = {"address": workers.address}
-    if workers.address is None:
-        options = {"include_dashboard": False, "address": "local"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ray.init(
-                **options,
-                runtime_env={"env_vars": environment},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"workers.address {workers.address!r}: no Ray cluster answers there ({error})") from error
+    return f"{trial.config['number']:05d}-{trial.config['attempt']}"

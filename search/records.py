@@ -60,6 +60,14 @@ class EpochPoint(NamedTuple):
     seconds: float
 
 
+class Loss(NamedTuple):
+    """A trial lost its worker."""
+
+    cause: str
+    is_charged: bool
+    """Whether the candidate may have killed it; not so when its node went."""
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """One trial as the ledger knows it."""
@@ -76,6 +84,8 @@ class TrialRecord:
     measured: dict[str, Any] = field(default_factory=dict)
     """The JSON form of the profile measured on the fused model at the end, for members of the front."""
     feasible: bool = True
+    losses: tuple[Loss, ...] = ()
+    """How it lost its workers, in order."""
     started: float = 0.0
     """Seconds since the Unix epoch."""
     ended: float | None = None

@@ -7,26 +7,78 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .front import hypervolume, on_front
+from .front import GrowingFront
 from .objectives import Objective
 from .records import State, TrialRecord
 
 
 class Results:
-    """A reading of trial records. Only feasible candidates of full fidelity are in ``finished`` and on the front."""
+    """A reading of trial records, kept up to date record by record: a change costs O(front), not O(trials).
+
+    Only feasible candidates of full fidelity are in ``finished`` and on the front. One thread owns it; another one
+    takes a :meth:`copy`.
+    """
 
     def __init__(
         self, objectives: Sequence[Objective], reference: Sequence[float], records: Iterable[TrialRecord]
     ) -> None:
         self.objectives = tuple(objectives)
         self.reference = np.asarray(reference, dtype=float)
-        self.records = tuple(records)
-        self.finished = tuple(r for r in self.records if r.state is State.FINISHED and r.feasible)
+        # With all their keys, for the live line is drawn by a thread of its own.
+        self.counts = Counter(dict.fromkeys(State, 0))
+        """How many trials are in each state."""
+        self.epochs = Counter(dict.fromkeys(State, 0))
+        """How many epochs the trials in each state have had."""
+        self._records = {record.number: record for record in records}
+        for record in self._records.values():
+            self._count(record, 1)
+        self._history = self._replayed()
+
+    def _count(self, record: TrialRecord, sign: int) -> None:
+        self.counts[record.state] += sign
+        self.epochs[record.state] += sign * len(record.curve)
+
+    def _replayed(self) -> _History:
+        history = _History(self.objectives, self.reference)
+        trained = (record for record in self._records.values() if record.state.was_trained)
+        for record in sorted(trained, key=_end_key):
+            history.append(record)
+        return history
+
+    def copy(self) -> Results:
+        """Return the same for another owner; this one costs O(trials)."""
+        return Results(self.objectives, self.reference.tolist(), self._records.values())
+
+    def update(self, record: TrialRecord) -> None:
+        """Take over one trial as it now stands."""
+        before = self._records.get(record.number)
+        if record == before:
+            return
+        self._records[record.number] = record
+        if before is not None:
+            self._count(before, -1)
+        self._count(record, 1)
+        was_known = before is not None and before.state.was_trained
+        if was_known or (record.state.was_trained and not self._history.append(record)):
+            # In no search, but for a clock that was set back and for figures that are measured at the very end.
+            self._history = self._replayed()
+
+    def record(self, number: int) -> TrialRecord:
+        return self._records[number]
 
     @property
-    def counts(self) -> Counter[State]:
-        """How many trials are in each state."""
-        return Counter(record.state for record in self.records)
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All trials, in the order in which they became known."""
+        return tuple(self._records.values())
+
+    @property
+    def finished(self) -> tuple[TrialRecord, ...]:
+        return tuple(record for record in self._records.values() if _is_candidate_for_front(record))
+
+    @property
+    def trained(self) -> int:
+        """How many trials were trained, whatever came of it."""
+        return sum(count for state, count in self.counts.items() if state.was_trained)
 
     def values(self, records: Sequence[TrialRecord]) -> np.ndarray:
         """Return the objectives of finished records, shape (n, m)."""
@@ -36,25 +88,48 @@ class Results:
     @property
     def front(self) -> tuple[TrialRecord, ...]:
         """The non-dominated finished records, by their first objective."""
-        values = self.values(self.finished)
-        members = [record for record, is_member in zip(self.finished, on_front(values), strict=True) if is_member]
+        members = [self._records[number] for number in sorted(self._history.front.members)]
         return tuple(sorted(members, key=lambda record: objective_values(self.objectives, record)))
 
     @property
     def hypervolume(self) -> float:
         """Share of the box between zero and the reference that the front dominates, in [0, 1]."""
-        return hypervolume(self.values(self.finished), self.reference)
+        return self._history.front.hypervolume
 
-    def hypervolume_by_trial(self) -> list[tuple[int, float, float]]:
-        """Return (trained trials so far, hypervolume, Unix time) at the end of each trained trial, in order."""
-        trained = sorted((r for r in self.records if r.state.was_trained), key=lambda record: record.ended or 0.0)
-        steps: list[tuple[int, float, float]] = []
-        known: list[TrialRecord] = []
-        for count, record in enumerate(trained, 1):
-            if record.state is State.FINISHED and record.feasible:
-                known.append(record)
-            steps.append((count, hypervolume(self.values(known), self.reference), record.ended or 0.0))
-        return steps
+    def hypervolume_by_trial(self, after: int = 0) -> list[tuple[int, float, float]]:
+        """Return (trained trials so far, hypervolume, Unix time) at the end of each trained trial, in order.
+
+        Those of the first ``after`` trials are left out.
+        """
+        return self._history.steps[after:]
+
+
+class _History:
+    """The trained trials in the order of their ends."""
+
+    def __init__(self, objectives: Sequence[Objective], reference: np.ndarray) -> None:
+        self.front = GrowingFront(reference)
+        self.steps: list[tuple[int, float, float]] = []
+        self._objectives = objectives
+        self._last = (-np.inf, -1)
+
+    def append(self, record: TrialRecord) -> bool:
+        """Add a trial that ended, and return False where one that is known ended later."""
+        if _end_key(record) < self._last:
+            return False
+        self._last = _end_key(record)
+        if _is_candidate_for_front(record):
+            self.front.add(record.number, objective_values(self._objectives, record))
+        self.steps.append((len(self.steps) + 1, self.front.hypervolume, record.ended or 0.0))
+        return True
+
+
+def _end_key(record: TrialRecord) -> tuple[float, int]:
+    return record.ended or 0.0, record.number
+
+
+def _is_candidate_for_front(record: TrialRecord) -> bool:
+    return record.state is State.FINISHED and record.feasible
 
 
 def objective_values(objectives: Sequence[Objective], record: TrialRecord) -> tuple[float, ...]:

@@ -13,12 +13,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..spaces.imports import importable_folders
 from ..spaces.space import Candidate
 from ..trainers.data.dataset import Dataset
+from .addresses import absolute
 from .config import Config
 from .devices.profile import Profile
-from .files import only_driver, study_folder
+from .files import refuse_unknown_store, study_folder
+from .lease import Lease, hold_lease
 from .ledger import Ledger
 from .models import Appraiser
 from .parts import Parts
@@ -58,31 +61,35 @@ def run_search(
     time_budget_seconds = time_budget_seconds or config.search.time_budget_seconds
     deadline = started + time_budget_seconds if time_budget_seconds else math.inf
     parts = Parts(config)
-    with only_driver(study_folder(config.store, config.study)):
-        return _run(parts, trials, deadline, say)
+    refuse_unknown_store(config.store)
+    with hold_lease(config.ledger_address, config.study) as lease:
+        return _run(parts, lease, trials, deadline, say)
 
 
-def _run(parts: Parts, trials: int, deadline: float, say: Say) -> Outcome:
+def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> Outcome:
     config = parts.config
-    ledger = Ledger.find(config.store, config.study)
+    ledger = Ledger.find(config.ledger_address, config.study, lease)
     if ledger is not None:
-        ledger.refuse_another("identity", parts.identity(), config.store)
+        ledger.refuse_another("identity", parts.identity())
         results = read_results(ledger)
-        if sum(record.state.was_trained for record in results.records) >= trials:
+        if results.trained >= trials:
             say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
-            if _close_view(MlflowView(lambda: connect_runs(config), _texts(ledger), results), "FINISHED", say):
-                _complete_front(config, ledger, say)
+            trouble = write_view(config, ledger, "FINISHED")
+            if trouble:
+                say(_behind(trouble))
+            else:
+                complete_front(config, ledger, say)
             return Outcome(read_results(ledger))
     dataset = load_data(parts, say)
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     if ledger is None:
-        ledger = Ledger.create(config.store, config.study, new_header(parts, dataset, appraiser))
+        ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, dataset, appraiser), lease)
     else:
         # The folder has the same name; its recordings may have changed.
-        ledger.refuse_another("data", describe_data(dataset), config.store)
+        ledger.refuse_another("data", describe_data(dataset))
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
-        _complete_front(config, ledger, say)
+        complete_front(config, ledger, say)
     return replace(outcome, results=read_results(ledger))
 
 
@@ -138,13 +145,21 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions that a study's figures come from."""
-    names = ("repareto", "torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    names = ("torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "numpy")
+    # Nodes that got the code with a job have no metadata of it.
+    versions = {"python": platform.python_version(), "repareto": __version__}
+    return {**versions, **{name: metadata.version(name) for name in names}}
 
 
-def stored_config(ledger: Ledger, store: Path) -> Config:
-    """Return the config that a study was created with, its store where it lies now."""
-    return Config(**{**ledger.header()["config"], "store": store})
+def stored_config(ledger: Ledger, store: str | Path | None = None, tracking: str | None = None) -> Config:
+    """Return the config that a study was created with, its store and its tracking server where they are now.
+
+    Without a ``store``, that is the folder of an SQLite ledger, or where the study was made.
+    """
+    if store is None and isinstance(ledger.address, Path):
+        store = ledger.address
+    now = {"store": None if store is None else str(store), "tracking": tracking}
+    return Config(**{**ledger.header()["config"], **{name: place for name, place in now.items() if place is not None}})
 
 
 def read_results(ledger: Ledger) -> Results:
@@ -184,35 +199,48 @@ def train(
         epochs=epochs,
         rungs=_rungs(config, epochs),
         deadline=deadline,
+        stop_requested=ledger.stop_requested,
         observers=observers,
     )
     job = Job(
         space=parts.space,
         training=parts.training,
-        study_folder=study_folder(config.store, config.study).absolute(),
+        study_id=ledger.header()["id"],
+        study_folder=study_folder(absolute(config.store), config.study),
         seed=config.seed,
         threads=config.workers.threads,
+        epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
     )
     try:
         with progress:
-            run_on_ray(study, job, dataset, config.workers, trainable or CandidateTrainable)
+            run_on_ray(study, job, dataset, config.workers, trainable or CandidateTrainable, progress.say)
     except BaseException:
         _close_view(view, "KILLED", say)
         raise
     complete = _close_view(view, "KILLED" if study.unfinished else "FINISHED", say)
     if not study.unfinished:
         return Outcome(study.results, view_is_complete=complete)
-    if study.out_of_time:
-        return Outcome(study.results, "the time is up", view_is_complete=complete)
+    if study.stopping:
+        reason = "the time is up" if study.out_of_time else "stopped"
+        return Outcome(study.results, reason, view_is_complete=complete)
     return Outcome(study.results, "interrupted", interrupted=True, view_is_complete=complete)
+
+
+def write_view(config: Config, ledger: Ledger, status: str) -> str:
+    """Make the MLflow view equal to the ledger; return "" or why that cannot be."""
+    return MlflowView(lambda: connect_runs(config), _texts(ledger), read_results(ledger)).close(status)
 
 
 def _close_view(view: MlflowView, status: str, say: Say) -> bool:
     """Let the view be written to its end, and return whether it was."""
     trouble = view.close(status)
     if trouble:
-        say(f"the MLflow view is behind the ledger ({trouble}); the same command again mends it")
+        say(_behind(trouble))
     return not trouble
+
+
+def _behind(trouble: str) -> str:
+    return f"the MLflow view is behind the ledger ({trouble}); the same command again, or `repareto sync`, mends it"
 
 
 def _proposer(parts: Parts) -> Proposer:
@@ -241,7 +269,7 @@ def _texts(ledger: Ledger) -> dict[str, str]:
     }
 
 
-def _complete_front(config: Config, ledger: Ledger, say: Say) -> None:
+def complete_front(config: Config, ledger: Ledger, say: Say) -> None:
     """Measure the members of the front that were only estimated, and log their models. The machine is quiet now."""
     pending = [record for record in read_results(ledger).front if not record.measured]
     if not pending:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Protocol
@@ -19,7 +20,7 @@ from ..spaces.space import Candidate, SearchSpace
 from .devices.profile import Profile
 from .ledger import Ledger
 from .objectives import Budget, Objective
-from .records import EpochPoint, Measurement, State, TrialRecord, profile_figures
+from .records import EpochPoint, Loss, Measurement, State, TrialRecord, profile_figures
 from .results import Results
 from .rungs import ParetoRungs
 from .sampling import Proposer
@@ -27,6 +28,10 @@ from .sampling import Proposer
 SCOUTS = 64
 REJECTION_LIMIT = 1000
 UNBUILDABLE_LIMIT = 20
+CHARGED_LOSSES = 3
+"""A candidate that has killed so many workers has failed."""
+LOSSES = 20
+"""And so has one that was there whenever so many nodes went: it may be what kills them."""
 
 
 Appraiser = Callable[[Candidate], Profile]
@@ -56,49 +61,58 @@ class Study:
         epochs: int,
         rungs: ParetoRungs | None,
         deadline: float = math.inf,
+        stop_requested: Callable[[], bool] = lambda: False,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """``deadline`` is on the clock of ``time.monotonic``; ``trials`` counts trained candidates in all."""
+        """``deadline`` is on the clock of ``time.monotonic``; ``trials`` counts trained candidates in all.
+
+        ``stop_requested`` says whether somebody wants the search to end when the running epochs have.
+        """
         self._ledger, self._appraise, self._proposer = ledger, appraise, proposer
         self._objectives, self._budgets, self._reference = tuple(objectives), tuple(budgets), tuple(reference)
         self._trials, self._epochs, self._rungs = trials, epochs, rungs
         self._deadline = deadline
+        self._stop_requested, self._stopped = stop_requested, False
         self._observers = tuple(observers)
-        self._records: dict[int, TrialRecord] = {}
-        self._restore()
+        self.results = self._restore()
+        """What is known of all trials; kept up to date."""
 
-    def _restore(self) -> None:
+    def _restore(self) -> Results:
+        records = self._ledger.records()
         self._proposer.restore(self._ledger.frozen_trials(), self._ledger.sampler_state())
-        for record in self._ledger.records():
-            self._records[record.number] = record
+        for record in records:
             for epoch, point in enumerate(record.curve, 1):
                 self._record_rung(record, epoch, point.error)
-        self._unfinished = [r.number for r in self._records.values() if r.state is State.RUNNING]
-
-    @property
-    def results(self) -> Results:
-        return Results(self._objectives, self._reference, self._records.values())
+        self._interrupted = deque(record.number for record in records if record.state is State.RUNNING)
+        return Results(self._objectives, self._reference, records)
 
     @property
     def out_of_time(self) -> bool:
         return time.monotonic() >= self._deadline
 
     @property
+    def stopping(self) -> bool:
+        """Whether running trials are to end with their epoch, and none is to start: all go on another time."""
+        return self.out_of_time or self._stopped or self._stop_requested()
+
+    def request_stop(self) -> None:
+        """End when the running epochs have."""
+        self._stopped = True
+
+    @property
     def unfinished(self) -> bool:
         """Whether trials are left running, or to start."""
-        states = [record.state for record in self._records.values()]
-        return State.RUNNING in states or sum(state.was_trained for state in states) < self._trials
+        return self.results.counts[State.RUNNING] > 0 or self.results.trained < self._trials
 
     def next_trial(self) -> TrialRecord | None:
-        """Return the next trial to train, an interrupted one first, or None when there is nothing left to start."""
-        if self.out_of_time:
+        """Return the next trial to train, an interrupted one first, or None when there is nothing to start now."""
+        if self.stopping:
             return None
-        if self._unfinished:
-            record = self._records[self._unfinished.pop(0)]
+        if self._interrupted:
+            record = self.results.record(self._interrupted.popleft())
             self._notify(record)
             return record
-        begun = sum(r.state.was_trained or r.state is State.RUNNING for r in self._records.values())
-        if begun >= self._trials:
+        if self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
             return None
         return self._start_feasible()
 
@@ -106,7 +120,7 @@ class Study:
         closest = _ClosestMiss(self._budgets)
         unbuildable = _Unbuildable()
         for _ in range(REJECTION_LIMIT):
-            if self.out_of_time:
+            if self.stopping:
                 return None
             candidate, distributions, attributes = self._proposer.propose()
             try:
@@ -135,12 +149,12 @@ class Study:
 
     def report_epoch(self, number: int, epoch: int, point: EpochPoint) -> bool:
         """Record an epoch of a running trial and return whether it goes on."""
-        record = self._records[number]
+        record = self.results.record(number)
         assert epoch <= len(record.curve) + 1, (number, epoch, len(record.curve))
         record = replace(record, curve=(*record.curve[: epoch - 1], point))
         self._ledger.record_curve(number, record.curve)
         self._change(record)
-        if self.out_of_time:
+        if self.stopping:
             return False
         self._record_rung(record, epoch, point.error)
         if self._rungs is None or self._rungs.goes_on(number, epoch):
@@ -165,7 +179,7 @@ class Study:
 
     def finish(self, number: int, measurement: Measurement) -> None:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
-        record = self._records[number]
+        record = self.results.record(number)
         figures = {**profile_figures(record.profile), **measurement.figures}
         measurement = replace(measurement, figures=figures)
         values = [figures[objective.key] for objective in self._objectives]
@@ -183,12 +197,25 @@ class Study:
         self._proposer.settle(number, TrialState.FAIL, None, {})
         self._read_again(number)
 
+    def lose_worker(self, number: int, loss: Loss) -> None:
+        """Record that a trial's worker is gone: the trial is given out again, unless it costs too many workers."""
+        losses = (*self.results.record(number).losses, loss)
+        self._ledger.record_losses(number, losses)
+        self._change(replace(self.results.record(number), losses=losses))
+        charged = sum(loss.is_charged for loss in losses)
+        if charged >= CHARGED_LOSSES:
+            self.fail(number, f"its worker died {charged} times; the last time: {loss.cause}")
+        elif len(losses) >= LOSSES:
+            self.fail(number, f"its worker or its node was lost {len(losses)} times; the last time: {loss.cause}")
+        else:
+            self._interrupted.append(number)
+
     def state_of(self, number: int) -> State:
-        return self._records[number].state
+        return self.results.record(number).state
 
     def epochs_of(self, number: int) -> int:
         """Return how many epochs of a trial are recorded."""
-        return len(self._records[number].curve)
+        return len(self.results.record(number).curve)
 
     @property
     def _objective_names(self) -> list[str]:
@@ -199,14 +226,13 @@ class Study:
         return self._change(self._ledger.record(number))
 
     def _change(self, record: TrialRecord) -> TrialRecord:
-        self._records[record.number] = record
+        self.results.update(record)
         self._notify(record)
         return record
 
     def _notify(self, record: TrialRecord) -> None:
-        results = self.results
         for observer in self._observers:
-            observer.trial_changed(record, results)
+            observer.trial_changed(record, self.results)
 
 
 def known_budgets(budgets: Sequence[Budget], figures: Mapping[str, float]) -> list[Budget]:

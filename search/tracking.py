@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .addresses import folder_of
 from .records import TrialRecord
 from .results import Results
 
@@ -40,8 +41,10 @@ def connect_runs(config: Config) -> MlflowRuns:
     """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
     from .mlflow_runs import MlflowRuns
 
-    uri = config.tracking or default_tracking_uri(config.store)
-    artifacts = None if config.tracking else default_artifacts(config.store)
+    uri, artifacts = config.tracking, None
+    if uri is None:
+        folder = folder_of(config.store, "MLflow's own store", "name a server: `tracking: http://host:5000`")
+        uri, artifacts = default_tracking_uri(folder), default_artifacts(folder)
     return MlflowRuns(uri, artifacts, config.study, config.parsed_budgets())
 
 
@@ -58,8 +61,9 @@ class MlflowView:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._results = results
-        self._changed = {record.number: record for record in results.records}
+        # Its own, for the driver's changes while this one is read.
+        self._results = results.copy()
+        self._changed: dict[int, TrialRecord] = {}
         self._shown: tuple[int, ...] = ()
         self._next_page = 0.0
         self._closing_status = ""
@@ -68,10 +72,9 @@ class MlflowView:
         self._thread = threading.Thread(target=self._work, name="mlflow-view", daemon=True)
         self._thread.start()
 
-    def trial_changed(self, record: TrialRecord, results: Results) -> None:
+    def trial_changed(self, record: TrialRecord, _results: Results) -> None:
         with self._lock:
             self._changed[record.number] = record
-            self._results = results
         self._wake.set()
 
     def close(self, status: str) -> str:
@@ -91,9 +94,8 @@ class MlflowView:
             status = self._closing_status
             with self._lock:
                 changed, self._changed = self._changed, {}
-                results = self._results
             try:
-                self._write(changed, results, status)
+                self._write(changed, status)
                 self._trouble = ""
             except Exception as error:
                 # Whatever a server or a network can answer: the search must not care, and nothing is lost.
@@ -101,6 +103,8 @@ class MlflowView:
                 if not self._trouble:
                     logger.warning("the MLflow view is behind, the ledger is not: %s", trouble)
                 self._trouble = trouble
+                # What the server did of it is not known: the next connection looks at what is there.
+                self._runs = None
                 with self._lock:
                     self._changed = {**changed, **self._changed}
                 if not status:
@@ -108,19 +112,24 @@ class MlflowView:
             if status:
                 return
 
-    def _write(self, changed: Mapping[int, TrialRecord], results: Results, status: str) -> None:
-        if self._runs is None:
+    def _write(self, changed: Mapping[int, TrialRecord], status: str) -> None:
+        for record in changed.values():
+            self._results.update(record)
+        records = [changed[number] for number in sorted(changed)]
+        runs = self._runs
+        if runs is None:
             runs = self._connect()
             runs.write_texts(self._texts)
             runs.write_status("RUNNING")
-            self._runs = runs
-        for number in sorted(changed):
-            self._runs.write_trial(changed[number])
-        self._runs.write_progress(results)
-        shown = tuple(record.number for record in results.finished)
+            records = list(self._results.records)
+        runs.write_trials(records)
+        # Not before all trials are there: a connection that broke starts with all of them again.
+        self._runs = runs
+        runs.write_progress(self._results)
+        shown = tuple(record.number for record in self._results.finished)
         if shown != self._shown and (status or time.monotonic() >= self._next_page):
-            self._runs.write_front(results)
+            runs.write_front(self._results)
             self._shown = shown
             self._next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
         if status:
-            self._runs.write_status(status)
+            runs.write_status(status)

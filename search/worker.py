@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import math
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +19,8 @@ from ..spaces.fusion import fuse
 from ..spaces.space import Candidate, SearchSpace
 from ..trainers.data.dataset import Dataset
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
-from .files import CHECKPOINT, WEIGHTS, trial_folder, write_atomically
+from .checkpoints import Checkpoints
+from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 
@@ -29,9 +33,11 @@ class Job:
 
     space: SearchSpace
     training: TrainingConfig
-    study_folder: Path
+    study_id: str
+    study_folder: Files
     seed: int
     threads: int
+    epoch_timeout_seconds: float = math.inf
     device: str = "cpu"
     """A torch device; the backend sets it by the resources that a trial gets."""
 
@@ -52,11 +58,22 @@ class CandidateTrainable(tune.Trainable):
         self._number: int = new_config["number"]
         self._candidate = Candidate.from_json(new_config["candidate"])
         self._curve: list[EpochPoint] = []
+        self._notes: list[str] = []
+        self._folder = trial_folder(self._job.study_folder, self._number)
+        self._identity = f"{self._job.study_id} {self._number} {self._candidate.digest}"
+        self._checkpoints = Checkpoints(self._folder, self._identity)
         # Built in the first step, where a failure can be reported.
         self._trainer: SupervisedTrainer | None = None
         return True
 
     def step(self) -> dict[str, Any]:
+        """Return the curve so far, and at the end the measurement; ``notes`` are for the user."""
+        with _ended_after(self._job.epoch_timeout_seconds):
+            result = self._guarded_step()
+        notes, self._notes = self._notes, []
+        return {**result, "notes": json.dumps(notes)}
+
+    def _guarded_step(self) -> dict[str, Any]:
         try:
             return self._step()
         except TrainingDivergedError as error:
@@ -66,29 +83,36 @@ class CandidateTrainable(tune.Trainable):
             return {"done": True, "fatal": str(error)}
         except Exception as error:
             # The candidate has failed, the search has not; the whole story stands beside its weights.
-            write_atomically(self._folder / "error.txt", traceback.format_exc().encode())
-            return {"done": True, "failed": f"{type(error).__name__}: {error} (see {self._folder / 'error.txt'})"}
+            self._folder.write("error.txt", traceback.format_exc().encode())
+            return {"done": True, "failed": f"{type(error).__name__}: {error} (see {self._folder.place('error.txt')})"}
 
     def _step(self) -> dict[str, Any]:
         if self._trainer is None:
+            known = self._known_end()
+            if known is not None:
+                return known
             self._trainer = self._start()
         trainer = self._trainer
         if trainer.epoch < trainer.config.epochs:
             epoch = trainer.train_epoch()
             error = error_rate(trainer.model, self._dataset.validation, device=self._job.device)
             self._curve.append(EpochPoint(error, epoch.loss, epoch.seconds))
-            self._save()
+            state = {"trainer": trainer.state_dict(), "curve": [list(point) for point in self._curve]}
+            self._checkpoints.save(trainer.epoch, state)
         # The whole curve, for a driver that was killed may not have heard of the last epochs. As text, for Ray
         # flattens what it can.
         result: dict[str, Any] = {"curve": json.dumps(self._curve)}
         if trainer.epoch >= trainer.config.epochs:
-            result["measurement"] = json.dumps(asdict(self._measure(trainer)))
-            result["done"] = True
+            result |= {"measurement": json.dumps(asdict(self._measure(trainer))), "done": True}
+            document = json.dumps({"identity": self._identity, "result": result})
+            self._folder.write(MEASUREMENT, document.encode())
         return result
 
-    @property
-    def _folder(self) -> Path:
-        return trial_folder(self._job.study_folder, self._number)
+    def _known_end(self) -> dict[str, Any] | None:
+        """Return the last result of a trial that was measured already, by a worker whose driver did not hear of it."""
+        content = self._folder.read(MEASUREMENT)
+        document = {} if content is None else json.loads(content)
+        return document["result"] if document.get("identity") == self._identity else None
 
     def _start(self) -> SupervisedTrainer:
         job, dataset = self._job, self._dataset
@@ -97,17 +121,11 @@ class CandidateTrainable(tune.Trainable):
         model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
         config = job.training.overridden(self._candidate.training())
         trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device)
-        checkpoint = self._folder / CHECKPOINT
-        if checkpoint.exists():
-            saved = torch.load(checkpoint, weights_only=True)
+        saved = self._checkpoints.newest(self._notes.append)
+        if saved is not None:
             trainer.load_state_dict(saved["trainer"])
             self._curve = [EpochPoint(*point) for point in saved["curve"]]
         return trainer
-
-    def _save(self) -> None:
-        assert self._trainer is not None
-        state = {"trainer": self._trainer.state_dict(), "curve": [list(point) for point in self._curve]}
-        write_atomically(self._folder / CHECKPOINT, state)
 
     def _measure(self, trainer: SupervisedTrainer) -> Measurement:
         dataset, device = self._dataset, self._job.device
@@ -120,7 +138,7 @@ class CandidateTrainable(tune.Trainable):
                 f"the fused model differs from the trained one by {report.largest_relative_difference:.2g} "
                 f"(relative; tolerance {report.tolerance:g})"
             )
-        write_atomically(self._folder / WEIGHTS, dict(fused.state_dict()))
+        self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
         fused.to(device)
         return Measurement(
             figures={
@@ -139,3 +157,17 @@ class CandidateTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """End this process when the block takes longer, with a trace of all threads in the worker's log.
+
+    The watchdog does not wait for Python, so code that hangs in a library is ended as well.
+    """
+    if math.isfinite(seconds):
+        faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -1,15 +1,19 @@
 """A small study that needs neither training nor Ray: a toy space, hand-made profiles, a backend in a few lines."""
 
+import hashlib
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psycopg
 import pytest
 from torch import nn
 
+from repareto.search.addresses import LedgerAddress
+from repareto.search.database import open_storage
 from repareto.search.devices.profile import Figure, Profile
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget, objective
@@ -19,6 +23,7 @@ from repareto.search.rungs import ParetoRungs
 from repareto.search.sampling import Proposer
 from repareto.search.study import Study
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
+from tests.integration.cluster import Postgres
 
 EPOCHS = 9
 
@@ -151,7 +156,7 @@ class Lab:
         identity = {"space": self.space.describe(), "seed": 0, **identity}
         return {"identity": identity, "reference": list(self.reference), "config": {}, "import_folders": []}
 
-    def ledger(self, store: Path, name: str = "study", **identity: Any) -> Ledger:
+    def ledger(self, store: LedgerAddress, name: str = "study", **identity: Any) -> Ledger:
         """The study of that name, made where there is none."""
         return Ledger.find(store, name) or Ledger.create(store, name, self.header(**identity))
 
@@ -206,3 +211,21 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     return Lab()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real server, with an empty ledger to copy: making Optuna's tables takes long."""
+    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
+        open_storage(server.create_database("empty_ledger"), create=True).engine.dispose()
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database of the test's own, with an empty ledger."""
+    name = "test_" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE empty_ledger")
+    yield postgres.uri(name)
+    open_storage(postgres.uri(name), create=True).engine.dispose()

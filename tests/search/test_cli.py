@@ -15,6 +15,7 @@ from repareto.search.ledger import Ledger
 GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
 
 # A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
+PLACES = {"--store": ("option", False), "--ledger": ("option", False)}
 COMMANDS = {
     "search": {
         "config": ("argument", True),
@@ -22,11 +23,28 @@ COMMANDS = {
         "--trials": ("option", False),
         "--time-budget": ("option", False),
     },
+    "launch": {
+        "config": ("argument", True),
+        "--address": ("option", True),
+        "--set": ("option", False),
+        "--trials": ("option", False),
+        "--time-budget": ("option", False),
+        "--detach": ("flag", False),
+    },
+    "status": {"study": ("argument", True), **PLACES, "--address": ("option", False)},
+    "stop": {"study": ("argument", True), **PLACES, "--address": ("option", False)},
+    "sync": {
+        "study": ("argument", True),
+        "--tracking": ("option", False),
+        **PLACES,
+        "--address": ("option", False),
+    },
     "front": {
         "study": ("argument", True),
         "--json": ("flag", False),
         "--html": ("option", False),
-        "--store": ("option", False),
+        **PLACES,
+        "--address": ("option", False),
     },
     "export": {
         "study": ("argument", True),
@@ -34,7 +52,7 @@ COMMANDS = {
         "--trial": ("option", False),
         "--max": ("option", False),
         "--force": ("flag", False),
-        "--store": ("option", False),
+        **PLACES,
     },
     "profile": {"FILE_OR_CONFIG": ("argument", True), "--device": ("option", False), "--set": ("option", False)},
     "ui": {"--port": ("option", False), "--store": ("option", False)},

@@ -2,33 +2,81 @@
 
 import errno
 import os
+import pickle
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from repareto.search.files import study_folder, trial_folder, write_atomically
+from repareto.search.files import (
+    BrokenFileError,
+    Files,
+    refuse_unknown_store,
+    seal,
+    study_folder,
+    trial_folder,
+    unseal,
+    write_atomically,
+)
 from repareto.spaces.errors import UserError
 
 
 def test_where_things_lie() -> None:
-    folder = study_folder(Path("runs"), "keywords")
-    assert folder == Path("runs/studies/keywords")
-    assert trial_folder(folder, 7) == Path("runs/studies/keywords/trials/00007")
-    assert trial_folder(folder, 123456) == Path("runs/studies/keywords/trials/123456")
+    folder = study_folder("runs", "keywords")
+    assert folder.place("notes") == "runs/studies/keywords/notes"
+    assert trial_folder(folder, 7).place("fused.pt") == "runs/studies/keywords/trials/00007/fused.pt"
+    assert trial_folder(study_folder("s3://bucket/a/", "k"), 123456).place("x") == (
+        "s3://bucket/a/studies/k/trials/123456/x"
+    )
 
 
-def test_bytes_and_tensors_come_back(tmp_path: Path) -> None:
+def test_bytes_come_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file"
     write_atomically(path, b"first")
     assert path.read_bytes() == b"first"
     write_atomically(path, b"")
     assert path.read_bytes() == b""
-    write_atomically(path, {"weight": torch.arange(3), "epoch": 4})
-    loaded = torch.load(path, weights_only=True)
-    assert loaded["epoch"] == 4 and loaded["weight"].tolist() == [0, 1, 2]
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+# A file:// URL goes the way of all file systems that pyarrow knows and that can rename.
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_files_of_a_store(tmp_path: Path, scheme: str) -> None:
+    folder = pickle.loads(pickle.dumps(study_folder(f"{scheme}{tmp_path}", "k").inside("a", "b")))
+    assert folder.read("x") is None
+    folder.write("x", b"1")
+    folder.write("x", b"22")
+    folder.write("y", b"3")
+    assert (folder.read("x"), folder.read("y")) == (b"22", b"3")
+    assert sorted(p.name for p in (tmp_path / "studies" / "k" / "a" / "b").iterdir()) == ["x", "y"]
+    folder.delete("x", "never there")
+    assert (folder.read("x"), folder.read("y")) == (None, b"3")
+
+
+@pytest.mark.parametrize("store", ["ftp://host/x", "s4://bucket", "s3://"])
+def test_a_store_of_an_unknown_kind(store: str) -> None:
+    with pytest.raises(UserError, match=f"store {store}: .*a store is a folder, or such as s3://bucket/prefix"):
+        refuse_unknown_store(store)
+
+
+def test_a_store_that_does_not_answer_is_waited_for_and_then_told(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("repareto.search.files.PATIENCE_SECONDS", 0.05)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match=r"store file://.*: has not answered for 0 s .*nothing is lost"):
+        Files(f"file://{tmp_path}/file").write("x", b"1")
+    assert "waiting for it" in caplog.text
+
+
+def test_sealed_tensors_come_back() -> None:
+    state = unseal(seal({"weight": torch.arange(3), "epoch": 4}))
+    assert state["epoch"] == 4 and state["weight"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kept", [slice(0), slice(40), slice(0, -1), slice(1, None)])
+def test_a_seal_tells_of_harm(kept: slice) -> None:
+    with pytest.raises(BrokenFileError):
+        unseal(seal({"weight": torch.arange(3)})[kept])
 
 
 @pytest.mark.parametrize("function", ["os.replace", "os.fdopen"])
@@ -49,10 +97,9 @@ def test_a_failure_leaves_the_old_file_and_no_other(
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_cannot_be_saved_leaves_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_sealed() -> None:
     with pytest.raises(Exception, match="pickle"):
-        write_atomically(tmp_path / "file", {"function": lambda: None})
-    assert list(tmp_path.iterdir()) == []
+        seal({"function": lambda: None})
 
 
 # A disk runs out of space when a byte is written, and of blocks for names when a file or a folder is made.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from optuna._hypervolume import compute_hypervolume
 
-from repareto.search.front import hypervolume, on_front, pareto_ranks
+from repareto.search.front import GrowingFront, hypervolume, on_front, pareto_ranks
 from repareto.spaces.errors import UserError
 
 
@@ -111,12 +111,36 @@ def test_hypervolume_in_closed_form(values: object, reference: tuple[float, ...]
     assert hypervolume(np.array(values, float), np.array(reference, float)) == pytest.approx(share)
 
 
+@given(points())
+def test_a_front_that_grows_is_at_each_row_that_of_all_rows(values: np.ndarray) -> None:
+    reference = np.full(values.shape[1], 2.5)
+    front = GrowingFront(reference)
+    assert front.members == [] and front.hypervolume == 0
+    for count, row in enumerate(values, 1):
+        front.add(100 + count, tuple(row))
+        known = values[:count]
+        assert front.members == [101 + index for index in np.flatnonzero(on_front(known))]
+        assert front.hypervolume == pytest.approx(hypervolume(known, reference), abs=1e-12)
+
+
+def test_a_row_that_does_not_reach_a_growing_front_costs_no_hypervolume(monkeypatch: pytest.MonkeyPatch) -> None:
+    front = GrowingFront(np.array([2.0, 2.0]))
+    front.add(0, (1.0, 1.0))
+    monkeypatch.setattr("repareto.search.front.hypervolume", None)
+    front.add(1, (1.5, 1.0))
+    front.add(2, (1.0, 1.0))
+    assert front.members == [0, 2]
+    assert front.hypervolume == 0.25
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused_at_the_door(bad: float) -> None:
     values = np.array([[1.0, 2.0], [3.0, bad]])
     for function in (pareto_ranks, on_front, lambda v: hypervolume(v, np.ones(2))):
         with pytest.raises(UserError, match="must be finite, row 1 is not"):
             function(values)
+    with pytest.raises(UserError, match="must be finite"):
+        GrowingFront(np.ones(2)).add(0, values[1])
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 2), ()])

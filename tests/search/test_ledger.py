@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psycopg
 import pytest
 import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from repareto.search.addresses import LedgerAddress, without_password
+from repareto.search.database import open_storage
+from repareto.search.lease import LeaseLostError, hold_lease
 from repareto.search.ledger import Ledger, constraint_attributes
-from repareto.search.records import EpochPoint, State
+from repareto.search.patience import AwayError
+from repareto.search.records import EpochPoint, Loss, State
 from repareto.search.results import objective_values
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Int
@@ -31,9 +36,15 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Path:
+def sqlite_store(empty_store: Path, tmp_path: Path) -> Path:
     (tmp_path / "ledger.db").write_bytes((empty_store / "ledger.db").read_bytes())
     return tmp_path
+
+
+@pytest.fixture(params=["sqlite_store", "database"])
+def store(request: pytest.FixtureRequest) -> LedgerAddress:
+    """Where a ledger may be: what holds in one place holds in the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -120,7 +131,7 @@ def test_optuna_reads_the_same_study(lab, ledger: Ledger, store: Path) -> None:
     number = start(lab, ledger)
     finish(lab, ledger, number, BUDGET)
     start(lab, ledger, 1)
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{store / 'ledger.db'}")
+    study = optuna.load_study(study_name="study", storage=open_storage(store, create=False))
     assert study.directions == [StudyDirection.MINIMIZE] * 3
     first, second = study.trials
     assert first.state is TrialState.COMPLETE and second.state is TrialState.RUNNING
@@ -134,7 +145,7 @@ def test_what_breaks_a_budget_is_infeasible_for_optuna_too(lab, ledger: Ledger, 
     finish(lab, ledger, start(lab, ledger), {"error": 0.2})
     assert ledger.records()[0].state is State.FINISHED
     assert not ledger.records()[0].feasible
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{store / 'ledger.db'}")
+    study = optuna.load_study(study_name="study", storage=open_storage(store, create=False))
     assert study.best_trials == []
 
 
@@ -223,7 +234,7 @@ def test_two_studies_in_one_store(lab, store: Path) -> None:
 
 def headerless(store: Path) -> None:
     """What a driver leaves that was killed between the two writes of a creation."""
-    storage = RDBStorage(f"sqlite:///{store / 'ledger.db'}")
+    storage = open_storage(store, create=True)
     storage.create_new_study([StudyDirection.MINIMIZE] * 3, "study")
     storage.engine.dispose()
 
@@ -261,8 +272,9 @@ def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
         Ledger.open(tmp_path, "x")
 
 
-def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
+def test_a_full_disk_is_told_to_the_user(lab, sqlite_store: Path) -> None:
     """SQLite's own error, for a database that may not grow."""
+    ledger = lab.ledger(sqlite_store)
 
     def bound(connection: Any, *_others: object) -> None:
         connection.execute("PRAGMA max_page_count=1")
@@ -278,6 +290,95 @@ def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
         fill()
 
 
+def test_a_full_disk_of_a_server_is_told_to_the_user(lab, database: str) -> None:
+    """PostgreSQL's own error, raised by a trigger."""
+    ledger = lab.ledger(database)
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+            "'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        connection.execute("CREATE TRIGGER full_disk BEFORE INSERT ON trials EXECUTE FUNCTION full_disk()")
+    with pytest.raises(UserError, match=r"postgresql.*: no space left on the disk; free some") as raised:
+        start(lab, ledger)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_study_of_another_format_is_refused(lab, store: LedgerAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("repareto.search.ledger.FORMAT", 1)
+        lab.ledger(store)
+    for look in (Ledger.find, Ledger.open):
+        with pytest.raises(UserError, match=r"made by another version of repareto \(format 1, this one has \d\)"):
+            look(store, "study")
+
+
+def test_losses_come_back(lab, ledger: Ledger, reopened) -> None:
+    number = start(lab, ledger)
+    losses = (Loss("its node was lost", False), Loss("its process was killed", True))
+    ledger.record_losses(number, losses)
+    assert reopened().records()[0].losses == losses
+
+
+def test_a_clock_that_was_set_back_reorders_nothing(lab, ledger: Ledger, reopened, monkeypatch, caplog) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("repareto.search.ledger.time.time", lambda: now)
+    first, second = start(lab, ledger), start(lab, ledger, 1)
+    ledger.fail(first, "x")
+    now -= 3600
+    again = reopened()
+    again.records()
+    again.fail(second, "x")
+    assert [record.ended for record in reopened().records()] == [1_800_000_000.0] * 2
+    assert "the clock of this machine is 3600 s behind" in caplog.text
+
+
+class _Flaky:
+    """A storage whose named call is done, and not heard of: the connection breaks before the answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.broken = 0
+        honest = getattr(RDBStorage, name)
+
+        def call(storage: RDBStorage, *arguments: Any) -> Any:
+            result = honest(storage, *arguments)
+            if self.broken == 0:
+                self.broken += 1
+                raise AwayError("connection reset")
+            return result
+
+        monkeypatch.setattr(RDBStorage, name, call)
+
+
+def test_a_trial_whose_creation_was_not_heard_of_is_made_once(lab, ledger, reopened, monkeypatch) -> None:
+    flaky = _Flaky(monkeypatch, "create_new_trial")
+    assert [start(lab, ledger), start(lab, ledger, 1)] == [0, 1]
+    assert flaky.broken == 1
+    assert [record.number for record in reopened().records()] == [0, 1]
+
+
+def test_an_end_that_was_not_heard_of_is_written_once(lab, ledger, reopened, monkeypatch) -> None:
+    number = start(lab, ledger)
+    flaky = _Flaky(monkeypatch, "set_trial_state_values")
+    finish(lab, ledger, number, BUDGET)
+    assert flaky.broken == 1
+    assert reopened().records()[0].state is State.FINISHED
+
+
+def test_who_has_lost_the_lease_writes_no_more(lab, store: LedgerAddress, reopened) -> None:
+    with hold_lease(store, "study") as lease:
+        ledger = Ledger.create(store, "study", lab.header(), lease)
+        number = start(lab, ledger)
+        with sqlalchemy.create_engine(open_storage(store, create=False).engine.url).begin() as connection:
+            connection.execute(sqlalchemy.text("UPDATE repareto_leases SET token = 'another'"))
+        lease._beat()
+        with pytest.raises(LeaseLostError, match=r"study study: .* has taken over"):
+            ledger.fail(number, "x")
+        with pytest.raises(LeaseLostError):
+            start(lab, ledger, 1)
+    assert [record.state for record in reopened().records()] == [State.RUNNING]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -289,8 +390,8 @@ def test_a_full_disk_is_told_to_the_user(lab, ledger: Ledger) -> None:
 def test_other_settings_are_refused(lab, store: Path, ledger: Ledger, change: dict[str, Any], message: str) -> None:
     identity = {**lab.header()["identity"], **change}
     with pytest.raises(UserError) as raised:
-        ledger.refuse_another("identity", identity, store)
-    assert str(raised.value).startswith(f'study "study" exists in {store} with {message}')
+        ledger.refuse_another("identity", identity)
+    assert str(raised.value).startswith(f'study "study" exists in {without_password(store)} with {message}')
     assert "choose another study name, or the old settings to continue it" in str(raised.value)
 
 
@@ -301,16 +402,16 @@ def test_other_settings_are_refused(lab, store: Path, ledger: Ledger, change: di
         ({"depth": Int(1, 5)}, "depth.low: 2 there, 1 here"),
     ],
 )
-def test_another_space_is_refused_with_the_first_difference(lab, store, ledger, changes, where: str) -> None:
+def test_another_space_is_refused_with_the_first_difference(lab, ledger, changes, where: str) -> None:
     other = replace(lab.space, **changes)
     with pytest.raises(UserError) as raised:
-        ledger.refuse_another("identity", {"space": other.describe()}, store)
+        ledger.refuse_another("identity", {"space": other.describe()})
     assert f"with another space ({where})" in str(raised.value)
 
 
-def test_the_same_settings_go_on(lab, store: Path, ledger: Ledger, reopened) -> None:
-    ledger.refuse_another("identity", lab.header()["identity"], store)
-    reopened().refuse_another("identity", lab.header()["identity"], store)
+def test_the_same_settings_go_on(lab, ledger: Ledger, reopened) -> None:
+    ledger.refuse_another("identity", lab.header()["identity"])
+    reopened().refuse_another("identity", lab.header()["identity"])
 
 
 def test_constraints_are_optunas_own() -> None:

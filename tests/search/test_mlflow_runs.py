@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from repareto.search.mlflow_runs import MlflowRuns, front_table
+from repareto.search.mlflow_runs import PARENT_TAG, STUDY_TAG, MlflowRuns, front_table
 from repareto.search.objectives import Budget
 from repareto.search.records import State
 
@@ -49,9 +50,12 @@ class View:
         return MlflowRuns(self._uri, self._artifacts, self.name, [Budget.parse("latency", "2ms")])
 
     @property
+    def experiment_id(self) -> str:
+        return self.client.get_experiment_by_name(self.name).experiment_id
+
+    @property
     def runs(self) -> list[Run]:
-        experiment = self.client.get_experiment_by_name(self.name)
-        return list(self.client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL))
+        return list(self.client.search_runs([self.experiment_id], run_view_type=ViewType.ACTIVE_ONLY))
 
     @property
     def parent(self) -> Run:
@@ -236,6 +240,158 @@ def test_a_write_that_fails_once_is_complete_when_it_is_repeated(lab, view: View
     assert child.data.params == {name: str(value) for name, value in record.candidate.items()}
     assert child.data.tags["state"] == "finished"
     assert len(view.history(0, "epoch.error")) == 9
+
+
+class Requests:
+    """Counts the requests that change something, and lets the answer to one of them be lost."""
+
+    CALLS = ("create_run", "log_batch", "set_terminated", "set_tag", "delete_run", "update_run")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: Counter[str] = Counter()
+        self._answers_to_lose: Counter[str] = Counter()
+        for call in self.CALLS:
+            monkeypatch.setattr(MlflowClient, call, self._counted(call, getattr(MlflowClient, call)))
+
+    def lose_the_answer(self, call: str, *, after: int = 0) -> None:
+        """The server does what it is asked, dies, and is back for the next request."""
+        self._answers_to_lose[call] = self.made[call] + after + 1
+
+    def _counted(self, call: str, real: Callable) -> Callable:
+        def counted(*arguments: object, **options: object) -> object:
+            answer = real(*arguments, **options)
+            self.made[call] += 1
+            if self.made[call] == self._answers_to_lose[call]:
+                raise ConnectionResetError(call)
+            return answer
+
+        return counted
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    return Requests(monkeypatch)
+
+
+def test_a_trial_that_ended_costs_three_requests_and_none_again(lab, view: View, records, requests: Requests) -> None:
+    runs = view.connect()
+    runs.write_trials(records[:5])
+    assert requests.made == {"create_run": 1 + 5, "log_batch": 5, "set_terminated": 5}
+    runs.write_progress(lab.results(*records[:5]))
+    requests.made.clear()
+    for again in (runs, view.connect()):
+        write_all(again, lab, records[:5])
+        assert requests.made == {}, "what is written is known, to a new connection too"
+
+
+def test_a_new_connection_writes_of_a_running_trial_what_is_new(lab, view: View, monkeypatch) -> None:
+    finished = lab.record(0)
+    view.connect().write_trial(lab.record(0, state=State.RUNNING, curve=finished.curve[:4]))
+    written: list[tuple[str, int]] = []
+    log_batch = MlflowClient.log_batch
+
+    def watched(client, run_id, metrics=(), params=(), tags=()):
+        written.extend((metric.key, metric.step) for metric in metrics)
+        assert not params
+        log_batch(client, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", watched)
+    view.connect().write_trial(lab.record(0, state=State.RUNNING, curve=finished.curve[:6]))
+    assert [step for name, step in written if name == "epoch.error"] == [5, 6]
+
+
+def everything_by_trial(view: View) -> dict[str, Any]:
+    """All that stands in MLflow, by name of the run in place of its random identity."""
+    seen = view.everything()
+    names = {run.info.run_id: run.info.run_name for run in view.runs}
+    assert len(set(names.values())) == len(names)
+    return {
+        names[run_id]: ({**tags, PARENT_TAG: names.get(tags.get(PARENT_TAG, "")), STUDY_TAG: ""}, *rest[:2])
+        for run_id, (tags, *rest) in seen.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [(call, after) for call in ("create_run", "log_batch", "set_terminated") for after in (0, 1, 4)]
+    + [("set_tag", 0), ("set_tag", 1)],
+)
+def test_an_answer_that_is_lost_leaves_no_duplicate(
+    lab, view: View, client, uri, store, names, records, requests: Requests, call: str, after: int
+) -> None:
+    """The server has done what it was asked, the driver does not know, connects again and goes on."""
+    undisturbed = View(client, uri, (store / "artifacts").as_uri(), next(names))
+    write_all(undisturbed.connect(), lab, records)
+    requests.lose_the_answer(call, after=after)
+    for _ in range(3):
+        try:
+            runs = view.connect()
+            write_all(runs, lab, records)
+            break
+        except ConnectionResetError:
+            continue
+    else:
+        raise AssertionError
+    seen, expected = everything_by_trial(view), everything_by_trial(undisturbed)
+    assert seen.pop(view.name)[2] == expected.pop(undisturbed.name)[2]
+    assert seen.keys() == expected.keys()
+    for name, (tags, params, points) in expected.items():
+        assert {**seen[name][0], PARENT_TAG: ""} == {**tags, PARENT_TAG: ""}
+        assert seen[name][1:] == (params, points)
+
+
+def test_of_runs_that_were_made_twice_the_fullest_stays(lab, view: View, client, records) -> None:
+    """A request that was sent again by a proxy, or came to a server twice: nobody saw an error."""
+    runs = view.connect()
+    write_all(runs, lab, records)
+    tags = {name: text for name, text in view.children[1].data.tags.items() if not name.startswith("mlflow.run")}
+    started = int(records[1].started * 1000)
+    for _ in range(2):
+        client.create_run(view.experiment_id, started, tags, run_name="#1")
+    second_parent = client.create_run(
+        view.experiment_id, tags={"repareto.study": view.name, "role": "study"}, run_name=view.name
+    )
+    client.set_tag(runs.run_id(2), PARENT_TAG, second_parent.info.run_id)
+    again = view.connect()
+    assert again.parent_run_id == runs.parent_run_id == view.parent.info.run_id
+    assert {number: again.run_id(number) for number in range(6)} == {n: runs.run_id(n) for n in range(6)}
+    assert {run.data.tags[PARENT_TAG] for run in view.children.values()} == {again.parent_run_id}
+    write_all(again, lab, records)
+    assert len(view.runs) == 7
+
+
+def test_a_run_of_an_older_study_of_that_name_is_replaced(lab, view: View, records) -> None:
+    """The store was removed and the study begun anew, the tracking server stayed."""
+    write_all(view.connect(), lab, records)
+    other = replace(records[0], candidate=lab.candidate(77))
+    later = replace(records[1], started=records[1].started + 60)
+    write_all(view.connect(), lab, [other, later, *records[2:]])
+    assert view.children[0].data.params == {name: str(value) for name, value in other.candidate.items()}
+    assert view.children[1].info.start_time == int(later.started * 1000)
+    assert len(view.history(1, "epoch.error")) == len(later.curve)
+    assert [view.children[n].data.tags["on_front"] for n in (0, 1)] == ["true", "true"]
+
+
+def test_a_deleted_experiment_is_taken_out_of_the_bin(lab, view: View, client, records) -> None:
+    write_all(view.connect(), lab, records)
+    client.delete_experiment(view.experiment_id)
+    write_all(view.connect(), lab, records)
+    assert client.get_experiment(view.experiment_id).lifecycle_stage == "active"
+    assert sorted(view.children) == list(range(6))
+
+
+def test_an_error_ends_the_writing_of_many(lab, view: View, monkeypatch) -> None:
+    runs = view.connect()
+    tried: list[str] = []
+
+    def down(_client, _run_id, *_arguments: object) -> None:
+        tried.append("")
+        raise ConnectionError("down")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", down)
+    with pytest.raises(ConnectionError):
+        runs.write_trials([lab.record(number) for number in range(200)])
+    assert len(tried) < 100
 
 
 def test_many_parameters_and_a_long_reason_fit(lab, view: View) -> None:

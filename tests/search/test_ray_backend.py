@@ -9,10 +9,10 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from repareto.search.config import WorkersSection
-from repareto.search.files import CHECKPOINT, trial_folder, write_atomically
-from repareto.search.ray_backend import StudyScheduler, StudySearcher, Trouble, share_resources
-from repareto.search.records import EpochPoint, State
+from repareto.search.checkpoints import SLOTS
+from repareto.search.files import MEASUREMENT, Files, trial_folder
+from repareto.search.ray_backend import StudyScheduler, StudySearcher, Trouble, loss_of
+from repareto.search.records import EpochPoint, Loss, State
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Candidate
 
@@ -20,10 +20,16 @@ from repareto.spaces.space import Candidate
 class Ray:
     """What Ray Tune 2.60 does with a result: one with ``done`` goes to the searcher's end and to no scheduler."""
 
-    def __init__(self, study, folder: Path) -> None:
+    def __init__(self, study, folder: Path, **options) -> None:
         self.trouble = Trouble()
-        self.searcher = StudySearcher(study, folder, self.trouble)
-        self.scheduler = StudyScheduler(study, self.trouble)
+        self.said: list[str] = []
+        self.searcher = StudySearcher(study, Files(str(folder)), self.trouble, **options)
+        self.scheduler = StudyScheduler(study, self.trouble, self.said.append)
+
+    def lose(self, trial_id: str, config: dict, error: Path) -> None:
+        """A worker is gone: the scheduler hears of it first, with the file in which Ray keeps the reason."""
+        self.scheduler.on_trial_error(None, SimpleNamespace(config=config, error_file=str(error)))
+        self.searcher.on_trial_complete(trial_id, None, error=True)
 
     def start(self, trial_id: str) -> dict:
         config = self.searcher.suggest(trial_id)
@@ -76,28 +82,115 @@ def test_a_stopped_trial_stays_stopped(lab, tmp_path: Path) -> None:
 
 
 def test_what_a_worker_reports_of_its_failure(lab, tmp_path: Path) -> None:
-    study = lab.study(tmp_path, trials=3)
+    study = lab.study(tmp_path, trials=2)
     ray = Ray(study, tmp_path)
     config = ray.start("a")
     ray.result("a", config, {"done": True, "failed": "the loss is NaN in epoch 2"})
     ray.start("b")
-    ray.searcher.on_trial_complete("b", None, error=True)
-    ray.start("c")
-    ray.searcher.on_trial_complete("c", None)
-    failed, died, interrupted = study.results.records
+    ray.searcher.on_trial_complete("b", None)
+    failed, interrupted = study.results.records
     assert failed.state is State.FAILED and failed.reason == "the loss is NaN in epoch 2"
-    assert died.state is State.FAILED and "worker died" in died.reason
     assert interrupted.state is State.RUNNING, "the next driver goes on with it"
+
+
+# As Ray 2.60 wrote them when a worker process, a node, and the way to a node were taken away.
+KILLED = """The actor died unexpectedly before finishing this task.
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
+unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed \
+by the OOM killer due to high memory usage, (2) ray stop --force was called"""
+NODE_DIED = """The actor died unexpectedly before finishing this task.
+The actor died because its node has died. Node Id: 5bac8f23d4246abdfb4afa806494a5874e2c4d21c0f2b6e268077408"""
+UNAVAILABLE = (
+    """The actor 1809a1158c3ec6e4cad3b42301000000 is unavailable: The actor is temporarily unavailable: RpcError"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "loss"),
+    [
+        (KILLED, Loss("its process was killed or crashed", True)),
+        (NODE_DIED, Loss("its node was lost", False)),
+        (UNAVAILABLE, Loss("its node does not answer", False)),
+        ("a\nTypeError: strange\n", Loss("TypeError: strange", True)),
+        ("", Loss("for a reason that Ray does not tell", True)),
+    ],
+)
+def test_why_a_worker_was_lost(text: str, loss: Loss) -> None:
+    assert loss_of(text) == loss
+
+
+def test_a_hung_epoch_is_charged_unless_the_node_went() -> None:
+    assert loss_of(KILLED, hung=True) == Loss("an epoch took longer than workers.epoch_timeout", True)
+    assert not loss_of(NODE_DIED, hung=True).is_charged
+
+
+def test_a_lost_trial_comes_again_and_fails_after_three_deaths(lab, tmp_path: Path) -> None:
+    study = lab.study(tmp_path, trials=1)
+    ray = Ray(study, tmp_path)
+    error = tmp_path / "error.txt"
+    for attempt, text in enumerate([KILLED, NODE_DIED, UNAVAILABLE, KILLED, KILLED]):
+        config = ray.start(f"attempt{attempt}")
+        assert (config["number"], config["attempt"]) == (0, attempt)
+        error.write_text(text)
+        ray.lose(f"attempt{attempt}", config, error)
+    (record,) = study.results.records
+    assert record.state is State.FAILED
+    assert record.reason == "its worker died 3 times; the last time: its process was killed or crashed"
+    assert ray.searcher.suggest("again") == Searcher.FINISHED
+    assert len(ray.said) == 5 and "its node was lost" in ray.said[1]
+
+
+def test_nothing_is_final_while_a_trial_runs(lab, tmp_path: Path) -> None:
+    """FINISHED is Ray's last question, and the running trial may lose its worker yet."""
+    ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
+    config = ray.start("a")
+    assert ray.searcher.suggest("b") is None
+    ray.lose("a", config, _write(tmp_path / "error.txt", NODE_DIED))
+    assert ray.start("c")["number"] == 0
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_as_many_trials_run_as_there_are_places(lab, tmp_path: Path) -> None:
+    places = 1
+    ray = Ray(lab.study(tmp_path, trials=3), tmp_path, places=lambda: places)
+    ray.start("a")
+    assert ray.searcher.suggest("b") is None
+    places = 2
+    ray.start("b")
+    assert ray.searcher.suggest("c") is None
+    ray.searcher.on_trial_complete("a", {"done": True, "failed": "for a test"})
+    ray.start("c")
+
+
+def test_without_places_a_stop_ends_the_search_and_nothing_else_does(lab, tmp_path: Path) -> None:
+    study = lab.study(tmp_path, trials=1)
+    ray = Ray(study, tmp_path, places=lambda: 0)
+    assert ray.searcher.suggest("a") is None, "nodes may yet come"
+    study.request_stop()
+    assert ray.searcher.suggest("a") == Searcher.FINISHED
+
+
+def test_what_a_worker_notes_is_said(lab, tmp_path: Path) -> None:
+    ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
+    ray.result("a", ray.start("a"), {"notes": json.dumps(["its checkpoint was cut short"])})
+    assert ray.said == ["trial 0: its checkpoint was cut short"]
 
 
 def test_a_checkpoint_goes_when_the_ledger_has_the_end_and_not_before(lab, tmp_path: Path) -> None:
     ray = Ray(lab.study(tmp_path, trials=2), tmp_path)
+    folders = []
     for trial_id in "ab":
-        config = ray.start(trial_id)
-        write_atomically(trial_folder(tmp_path, config["number"]) / CHECKPOINT, b"weights")
+        folders.append(trial_folder(Files(str(tmp_path)), ray.start(trial_id)["number"]))
+        for name in (*SLOTS, MEASUREMENT):
+            folders[-1].write(name, b"content")
     ray.searcher.on_trial_complete("a", {"done": True, "failed": "the loss is NaN"})
     ray.searcher.on_trial_complete("b", None)
-    assert [(trial_folder(tmp_path, number) / CHECKPOINT).exists() for number in (0, 1)] == [False, True]
+    kept = [[folder.read(name) for name in (*SLOTS, MEASUREMENT)] for folder in folders]
+    assert kept == [[None] * 3, [b"content"] * 3]
 
 
 def test_a_fatal_end_asks_for_no_more_trials_and_is_raised_later(lab, tmp_path: Path) -> None:
@@ -142,27 +235,3 @@ def test_rays_own_snapshot_of_an_experiment_holds_no_study(lab, tmp_path: Path) 
     ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
     for adapter in (ray.searcher, ray.scheduler):
         assert len(pickle.dumps(adapter)) < 500
-
-
-@pytest.mark.parametrize(
-    ("workers", "cpus", "gpus", "expected"),
-    [
-        ({}, 2, 0, (2, 0)),
-        ({"cpus": 2}, 8, 0, (4, 0)),
-        ({"count": 3}, 8, 0, (3, 0)),
-        ({}, 4, 1, (4, 0.25)),
-        ({}, 3, 1, (3, 0.3333)),
-        ({"count": 2}, 16, 1, (2, 0.5)),
-        ({}, 2, 8, (2, 1)),
-        ({"gpus": 0}, 4, 1, (4, 0)),
-        ({"gpus": 0.5}, 16, 1, (2, 0.5)),
-    ],
-)
-def test_resources_are_shared_fairly(workers, cpus, gpus, expected) -> None:
-    assert share_resources(WorkersSection(**workers), cpus, gpus) == expected
-
-
-@pytest.mark.parametrize("workers", [{"cpus": 4}, {"gpus": 1}])
-def test_a_trial_that_fits_nowhere(workers) -> None:
-    with pytest.raises(UserError, match=r"a trial wants .* the cluster has 2 and 0"):
-        share_resources(WorkersSection(**workers), 2, 0)

@@ -1,5 +1,6 @@
 """What a study has found."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repareto.search.front import hypervolume
+from repareto.search.front import hypervolume, on_front
 from repareto.search.records import State
-from repareto.search.results import objective_values
+from repareto.search.results import Results, objective_values
 
 
 @st.composite
@@ -64,6 +65,81 @@ def test_the_hypervolume_never_falls_and_ends_at_that_of_the_front(lab, drawn) -
     if steps:
         assert shares[-1] == pytest.approx(results.hypervolume)
         assert [ended for *_, ended in steps] == sorted(record.ended for record in trained)
+
+
+def recomputed(lab, records) -> tuple:
+    """All that :class:`Results` says, from its definition and from nothing that it kept."""
+
+    def eligible(among):
+        return [r for r in among if r.state is State.FINISHED and r.feasible]
+
+    def values(among):
+        return np.array([objective_values(lab.objectives, r) for r in among], float).reshape(len(among), 3)
+
+    ends = sorted((r for r in records if r.state.was_trained), key=lambda r: (r.ended, r.number))
+    finished = eligible(records)
+    members = [r for r, is_member in zip(finished, on_front(values(finished)), strict=True) if is_member]
+    return (
+        {r.number for r in members},
+        [(n, hypervolume(values(eligible(ends[:n])), np.array(lab.reference))) for n in range(1, len(ends) + 1)],
+        {state: sum(r.state is state for r in records) for state in State},
+        {state: sum(len(r.curve) for r in records if r.state is state) for state in State},
+    )
+
+
+def told(results) -> tuple:
+    return (
+        {r.number for r in results.front},
+        [(n, pytest.approx(share, abs=1e-12)) for n, share, _ in results.hypervolume_by_trial()],
+        {state: results.counts[state] for state in State},
+        {state: results.epochs[state] for state in State},
+    )
+
+
+@given(drawn_records(), st.randoms(use_true_random=False), st.booleans())
+def test_kept_up_to_date_it_says_what_a_new_one_says(lab, drawn, random, in_order: bool) -> None:
+    """Trials begin in order and end in any, some change after their end, and clocks may be set back."""
+    results = lab.results()
+    known = {}
+    for record in made(lab, drawn):
+        running = lab.record(record.number, state=State.RUNNING, curve=record.curve[:1])
+        results.update(running)
+        known[record.number] = running
+    ends = made(lab, drawn)
+    random.shuffle(ends)
+    for place, record in enumerate(ends):
+        ended = None if record.state is State.RUNNING else float(place if in_order else random.randint(0, 3))
+        known[record.number] = replace(record, ended=ended)
+        results.update(known[record.number])
+        if random.random() < 0.2:
+            changed = random.choice(list(known.values()))
+            known[changed.number] = replace(changed, feasible=not changed.feasible)
+            results.update(known[changed.number])
+        results.update(known[record.number])
+        records = tuple(known.values())
+        assert results.records == records
+        assert told(results) == recomputed(lab, records)
+        assert told(results.copy()) == told(results)
+    assert results.hypervolume_by_trial(after=2) == results.hypervolume_by_trial()[2:]
+    assert results.trained == len(results.hypervolume_by_trial())
+
+
+def test_the_end_of_a_trial_is_no_reason_to_look_at_all_others(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = lab.results(*(lab.record(number, 0.5 - 0.01 * number) for number in range(20)))
+    monkeypatch.setattr(Results, "_replayed", None)
+    for record in (lab.record(20, state=State.RUNNING), lab.record(20, 0.01), lab.record(20, 0.01)):
+        results.update(record)
+    results.update(lab.record(21, state=State.STOPPED))
+    assert [record.number for record in results.front] == [20]
+    assert results.trained == 22 and results.record(21).state is State.STOPPED
+
+
+def test_a_copy_goes_its_own_way(lab) -> None:
+    results = lab.results(lab.record(0, 0.5))
+    copy = results.copy()
+    results.update(lab.record(1, 0.1))
+    assert [record.number for record in copy.front] == [0]
+    assert copy.counts[State.FINISHED] == copy.trained == 1
 
 
 def test_the_front_stands_in_order_of_the_first_objective(lab) -> None:

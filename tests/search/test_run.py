@@ -40,7 +40,7 @@ def finished_study(lab, config: Config, *, measured: bool = True) -> Ledger:
         "data": {"name": "digits", "labels": list("0123456789"), "input_shape": [1, 8, 8], "front_end": {}},
         "versions": {},
     }
-    ledger = Ledger.create(config.store, config.study, header)
+    ledger = Ledger.create(Path(config.store), config.study, header)
     candidate = parts.space.middle()
     profile = asdict(Appraiser(parts.space, device("reference"), (1, 8, 8), 10)(candidate))
     distributions = {p.name: distribution(p.dimension) for p in parts.space.parameters() if p.name in candidate}
@@ -70,7 +70,7 @@ def test_the_same_command_again_mends_a_view_that_is_behind(lab, tmp_path: Path)
     config = config_in(tmp_path)
     finished_study(lab, config)
     run_search(config, say=lambda _text: None)
-    client = MlflowClient(tracking_uri=default_tracking_uri(config.store))
+    client = MlflowClient(tracking_uri=default_tracking_uri(Path(config.store)))
     experiment = client.get_experiment_by_name(config.study)
     assert experiment is not None
     numbers = [run.data.tags.get("repareto.trial") for run in client.search_runs([experiment.experiment_id])]
@@ -119,7 +119,7 @@ def test_what_is_read_back_is_what_was_written(lab, tmp_path: Path) -> None:
     config = config_in(tmp_path)
     ledger = finished_study(lab, config)
     assert stored_config(ledger, tmp_path) == config
-    assert stored_config(ledger, tmp_path / "moved").store == tmp_path / "moved"
+    assert stored_config(ledger, tmp_path / "moved").store == str(tmp_path / "moved")
     results = read_results(ledger)
     assert [o.name for o in results.objectives] == list(config.objectives)
     assert results.reference.tolist() == list(lab.reference)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from repareto.search import sampling
 from repareto.search.config import Sampler
 from repareto.search.sampling import Proposer, candidate_seed, distribution, make_sampler
 from repareto.spaces.space import Choice, Float, Int
@@ -131,6 +132,100 @@ def test_a_settled_trial_keeps_its_constraints_and_values(lab) -> None:
     (trial,) = proposer._study.trials
     assert trial.values == [0.1, 2.0, 3.0]
     assert trial.constraints == {"latency": -0.25}
+
+
+class Watcher(optuna.samplers.RandomSampler):
+    """Remembers which trials it was shown."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.seen: list[int] = []
+
+    def infer_relative_search_space(self, study, _trial):
+        self.seen = [shown.number for shown in study.get_trials(deepcopy=False)]
+        return {}
+
+
+@pytest.fixture
+def watchers(monkeypatch: pytest.MonkeyPatch) -> list[Watcher]:
+    """The samplers that were made, in order of their proposals; of 12 trials or more a choice is shown."""
+    made: list[Watcher] = []
+
+    def watch(_kind: str, _startup_trials: int, seed: int) -> Watcher:
+        made.append(Watcher(seed))
+        return made[-1]
+
+    monkeypatch.setattr(sampling, "make_sampler", watch)
+    monkeypatch.setattr(sampling, "SHOWN_TRIALS", 12)
+    return made
+
+
+def test_a_sampler_sees_the_best_the_latest_and_what_is_running(lab, watchers: list[Watcher]) -> None:
+    proposer = lab.proposer(sampler="tpe")
+    proposer.propose()  # number 0 runs for ever
+    for number in range(1, 41):
+        proposer.propose()
+        # The best by far are among the first.
+        good = 3 <= number <= 8
+        values = [0.01 * number, 1.0 / number, 1.0] if good else [0.9, 9.0, 9.0 + number]
+        proposer.settle(number, TrialState.COMPLETE, values, {"latency": -1.0})
+    proposer.propose()
+    assert watchers[12].seen == list(range(13)), "twelve ended trials are few"
+    assert watchers[-1].seen == [0, *range(3, 9), *range(35, 41), 41]
+    assert len(proposer._study.get_trials()) == 42, "the others are hidden from the sampler only"
+
+
+def test_what_broke_a_budget_or_was_stopped_is_shown_as_one_of_the_latest_only(lab, watchers: list[Watcher]) -> None:
+    proposer = lab.proposer(sampler="tpe")
+    for number in range(30):
+        proposer.propose()
+        if number % 3 == 0:
+            proposer.settle(number, TrialState.COMPLETE, [0.0, 0.0, 0.0], {"latency": 1.0})
+        elif number % 3 == 1:
+            proposer.settle(number, TrialState.PRUNED, None, {"fidelity": 0.5})
+        else:
+            proposer.settle(number, TrialState.FAIL, None, {})
+    proposer.propose()
+    assert watchers[-1].seen == [21, 22, 24, 25, 27, 28, 30], "a failure teaches nothing and takes no place"
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "random"])
+def test_generations_are_shown_whole(lab, watchers: list[Watcher], sampler: str) -> None:
+    proposals(lab, lab.proposer(sampler=sampler), 0, 30)
+    assert watchers[-1].seen == list(range(30))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(1, 14), st.randoms())
+def test_the_choice_follows_from_the_trials_and_not_from_their_order(values, half: int, rng: random.Random) -> None:
+    """Against a slow oracle: ranks by counting, one trial in four can never be on the front."""
+    feasible = {number: value for number, value in enumerate(values) if number % 4}
+
+    def rank(number: int, among: dict) -> int:
+        """The length of the longest chain that dominates it."""
+        mine = among[number]
+        above = [n for n, v in among.items() if v != mine and all(a <= b for a, b in zip(v, mine, strict=True))]
+        return max((1 + rank(n, {n: among[n] for n in above}) for n in above), default=0)
+
+    best = sorted(feasible, key=lambda number: (rank(number, feasible), -number))[:half]
+    latest = sorted(range(len(values)), reverse=True)[:half]
+    ended = sampling._EndedTrials()
+    numbers = list(range(len(values)))
+    rng.shuffle(numbers)
+    for number in numbers:
+        ended.add(number, feasible.get(number))
+    assert ended.choice(2 * half) == {*best, *latest}
+
+
+def test_a_driver_that_goes_on_proposes_the_same_from_a_choice(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials ended in another order than they began, and some still run: a restart changes no proposal."""
+    monkeypatch.setattr(sampling, "SHOWN_TRIALS", 10)
+    first = lab.proposer(sampler="tpe", startup_trials=STARTUP)
+    candidates = [first.propose().candidate for _ in range(30)]
+    for number in reversed(range(28)):
+        settle(lab, first, number, candidates[number])
+    second = lab.proposer(sampler="tpe", startup_trials=STARTUP)
+    second.restore(first._study.get_trials(), first.state)
+    assert proposals(lab, second, 30, 5) == proposals(lab, first, 30, 5)
 
 
 def test_learning_from_what_was_found(lab) -> None:

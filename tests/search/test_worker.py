@@ -1,12 +1,14 @@
 """One worker, without Ray's actors: epochs, checkpoints, the fused measurement, failures that are reported."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from repareto.search.files import CHECKPOINT, WEIGHTS, trial_folder
+from repareto.search.checkpoints import SLOTS
+from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces import load_space
 from repareto.spaces.branches import BranchedConv
@@ -21,11 +23,15 @@ def dataset():
     return Digits().load(seed=0)
 
 
-def worker(dataset, folder: Path, number: int = 3) -> CandidateTrainable:
-    job = Job(SPACE, TrainingConfig(epochs=3), folder, seed=0, threads=1, device="cpu")
+def worker(dataset, folder: Path, number: int = 3, study_id: str = "a study") -> CandidateTrainable:
+    job = Job(SPACE, TrainingConfig(epochs=3), study_id, Files(str(folder)), seed=0, threads=1, device="cpu")
     trainable = CandidateTrainable.__new__(CandidateTrainable)
     trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, dataset)
     return trainable
+
+
+def folder_of(store: Path, number: int = 3) -> Files:
+    return trial_folder(Files(str(store)), number)
 
 
 def train(trainable: CandidateTrainable) -> list[dict]:
@@ -44,7 +50,7 @@ def test_a_trial_to_its_end(dataset, tmp_path):
     # The last epoch's error is the branched model's, the measured one the fused model's: they are the same function.
     last_error = json.loads(results[-1]["curve"])[-1][0]
     assert measurement["figures"]["error"] == pytest.approx(last_error, abs=1 / len(dataset.validation))
-    weights = torch.load(trial_folder(tmp_path, 3) / WEIGHTS, weights_only=True)
+    weights = unseal(folder_of(tmp_path).read(WEIGHTS))
     assert not any("running_mean" in name for name in weights)
 
 
@@ -52,7 +58,7 @@ def test_a_killed_worker_goes_on_as_if_it_had_not_been(dataset, tmp_path):
     whole = train(worker(dataset, tmp_path / "whole"))
     first = worker(dataset, tmp_path / "killed")
     first.step()
-    assert (trial_folder(tmp_path / "killed", 3) / CHECKPOINT).exists()
+    assert folder_of(tmp_path / "killed").read(SLOTS[1])
     rest = train(worker(dataset, tmp_path / "killed"))
     assert len(rest) == 2
 
@@ -63,11 +69,59 @@ def test_a_killed_worker_goes_on_as_if_it_had_not_been(dataset, tmp_path):
     assert json.loads(rest[-1]["measurement"])["figures"] == json.loads(whole[-1]["measurement"])["figures"]
 
 
+def test_a_checkpoint_cut_short_costs_one_epoch(dataset, tmp_path):
+    whole = train(worker(dataset, tmp_path / "whole"))
+    first = worker(dataset, tmp_path / "killed")
+    first.step()
+    first.step()
+    folder = folder_of(tmp_path / "killed")
+    folder.write(SLOTS[0], folder.read(SLOTS[0])[:-100])
+    rest = train(worker(dataset, tmp_path / "killed"))
+    assert len(rest) == 2, "the second epoch again, and the third"
+    assert "checksum is wrong; the epoch before is used" in json.loads(rest[0]["notes"])[0]
+    assert json.loads(rest[1]["notes"]) == []
+    assert figures(rest) == figures(whole)
+
+
+def figures(results: list[dict]) -> dict:
+    return json.loads(results[-1]["measurement"])["figures"]
+
+
+def test_a_checkpoint_of_another_study_is_left_alone(dataset, tmp_path):
+    """As when a ledger was deleted and its store was not."""
+    train(worker(dataset, tmp_path, study_id="an older study"))
+    assert len(train(worker(dataset, tmp_path))) == 3
+
+
+def test_what_was_measured_already_is_not_measured_again(dataset, tmp_path, monkeypatch):
+    """A driver that was killed did not hear of the end; the next one gives the trial out again."""
+    whole = train(worker(dataset, tmp_path))
+    monkeypatch.delattr(CandidateTrainable, "_measure")
+    (again,) = train(worker(dataset, tmp_path))
+    assert again["done"]
+    assert figures([again]) == figures(whole)
+    assert json.loads(again["curve"]) == json.loads(whole[-1]["curve"])
+
+
 def test_a_worker_killed_after_its_last_epoch_only_measures(dataset, tmp_path):
-    train(worker(dataset, tmp_path))
+    whole = train(worker(dataset, tmp_path))
+    folder_of(tmp_path).delete(MEASUREMENT)
     (again,) = train(worker(dataset, tmp_path))
     assert again["done"]
     assert len(json.loads(again["curve"])) == 3
+    assert figures([again]) == figures(whole)
+
+
+def test_a_hung_epoch_ends_its_process(tmp_path):
+    """For real, in a process of its own: the watchdog is not Python's, so that code which never returns is ended."""
+    code = (
+        "import time; from repareto.search.worker import _ended_after\n"
+        "with _ended_after(60): pass\n"
+        "with _ended_after(0.5): time.sleep(120)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr and "_ended_after" not in done.stdout
 
 
 def test_reuse_leaves_nothing_of_the_last_candidate(dataset, tmp_path):
@@ -75,8 +129,7 @@ def test_reuse_leaves_nothing_of_the_last_candidate(dataset, tmp_path):
     reused = worker(dataset, tmp_path / "reused", number=4)
     train(reused)
     assert reused.reset_config({"number": 5, "candidate": SPACE.middle().to_json()})
-    figures = [json.loads(results[-1]["measurement"])["figures"] for results in (fresh, train(reused))]
-    assert figures[0] == figures[1]
+    assert figures(fresh) == figures(train(reused))
 
 
 def test_a_fusion_that_differs_fails_the_trial(dataset, tmp_path, monkeypatch):
@@ -89,7 +142,7 @@ def test_a_fusion_that_differs_fails_the_trial(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(BranchedConv, "kernel_and_bias", wrong)
     result = train(worker(dataset, tmp_path))[-1]
     assert "differs from the trained one" in result["failed"]
-    assert (trial_folder(tmp_path, 3) / "error.txt").exists()
+    assert b"differs" in folder_of(tmp_path).read("error.txt")
 
 
 def test_a_full_disk_is_fatal_and_no_fault_of_the_candidate(dataset, tmp_path, monkeypatch):
