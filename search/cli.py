@@ -84,12 +84,14 @@ def launch(
     trials: Annotated[int | None, typer.Option(min=1, help="Trained candidates in all.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop after this long, such as `10m`.")] = None,
     detach: Annotated[bool, typer.Option(help="Return when the cluster has the search.")] = False,
+    install: Annotated[bool, typer.Option(help="Have the nodes install what repareto depends on.")] = False,
 ) -> None:
     """Run a search on a Ray cluster, as a job that brings its code along. Ctrl-C leaves it running."""
     from .launch import launch as submit
 
     make_importable(config.parent, ".")
-    raise typer.Exit(submit(config, address, list(set_ or []), trials, time_budget, detach=detach, say=_say))
+    overrides = list(set_ or [])
+    raise typer.Exit(submit(config, address, overrides, trials, time_budget, detach=detach, install=install, say=_say))
 
 
 @app.command(epilog=_example("repareto status keywords"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import socket
 import time
 import warnings
 from typing import Any
@@ -13,29 +15,60 @@ import ray
 from ..spaces.errors import UserError
 from .config import WorkersSection
 
+CONNECT_SECONDS = 5.0
 SECONDS_BETWEEN_COUNTS = 2.0
 
 
 def connect(workers: WorkersSection) -> None:
-    """Connect to the cluster of ``workers.address``, or start a quiet local one."""
+    """Connect to the cluster of ``workers.address``, or start a quiet local one.
+
+    Raises :class:`UserError` where no cluster answers or it does not let this process in.
+    """
     if ray.is_initialized():
         return
-    environment = {"OMP_NUM_THREADS": str(workers.threads)}
-    options: dict[str, Any] = {"address": workers.address}
-    if workers.address is None:
-        options = {"include_dashboard": False, "address": "local"}
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    if workers.address is not None:
+        # Ray itself would wait for minutes.
+        _refuse_silent(workers.address)
+        options = {"address": workers.address}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             ray.init(
                 **options,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(workers.threads)}},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"workers.address {workers.address!r}: no Ray cluster answers there ({error})") from error
+        except ray.exceptions.AuthenticationError as error:
+            raise UserError(
+                f"workers.address {workers.address!r}: that cluster does not let this process in; "
+                "set RAY_AUTH_MODE=token, and its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            ) from error
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise UserError(
+                f"workers.address {workers.address!r}: no Ray cluster answers there ({_first_line(error)})"
+            ) from error
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise :class:`UserError` for an address of the form ``host:port`` at which nothing answers."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"workers.address {address!r}: no Ray cluster answers there ({error}); is its head running?"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 class Places:

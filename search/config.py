@@ -18,7 +18,7 @@ from .addresses import LedgerAddress, default_store, is_url, ledger_address
 from .objectives import Budget, Objective, objective
 from .units import parse_quantity
 
-SECRETS = "set PGPASSWORD or PGPASSFILE, MLFLOW_TRACKING_PASSWORD or AWS_SECRET_ACCESS_KEY instead"
+SECRETS = "set PGPASSWORD or PGPASSFILE, MLFLOW_TRACKING_PASSWORD or AWS_SHARED_CREDENTIALS_FILE instead"
 
 Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
 Location = tuple[str | int, ...]

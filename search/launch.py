@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import json
-import logging
 import os
 import re
 import secrets
 import shlex
 import shutil
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import UserError
 from ..spaces.imports import make_importable
+from .jobs import connect, follow
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -33,11 +26,6 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 # What a user's own modules may have in all: the head keeps them in memory.
 MODULES_BYTES = 10 * 2**20
-ANSWER_SECONDS = 10.0
-# A stream that says nothing for so long is taken up anew: a head that lost its power closes nothing.
-SILENCE_SECONDS = 60.0
-# How long a head may take to come back before its job is no longer followed.
-PATIENCE_SECONDS = 300.0
 SECRET_IN_URL = re.compile(r"(\w+://[^/\s:@]*):[^/\s@]+@")
 
 
@@ -47,9 +35,10 @@ def launch(
     overrides: list[str],
     trials: int | None,
     time_budget: str | None,
+    *,
     detach: bool,
+    install: bool,
     say: Callable[[str], None],
-    install: bool = False,
 ) -> int:
     """Run the search of ``config`` on the cluster whose dashboard is at ``address``; return its exit status.
 
@@ -58,16 +47,19 @@ def launch(
     that is no Ray dashboard or lets nobody in.
     """
     study, words = _checked_search(config, overrides, trials, time_budget)
-    client = _connect(address)
+    _refuse_secrets([*words, config.read_text(encoding="utf-8")])
+    client = connect(address)
     with tempfile.TemporaryDirectory(prefix="repareto-job-") as folder:
-        job = _submit(client, f"repareto-{study}", words, Path(folder), {"study": study}, config, install)
+        work = copy_modules(config.absolute().parent, Path(folder) / "work")
+        shutil.copy(config, work)
+        job = _submit(client, f"repareto-{study}", words, Path(folder), {"study": study}, install=install)
     say(f"job {job}: study {study} on {address}")
     if detach:
         say(f"look at it:  repareto status {study} --address {address}")
         say(f"stop it:     repareto stop {study} --address {address}")
         return 0
     try:
-        return _follow(client, job, address)
+        return follow(client, job, address)
     except KeyboardInterrupt:
         say(f"the search goes on without you; it ends by:  repareto stop {study} --address {address}")
         return 130
@@ -75,17 +67,17 @@ def launch(
 
 def run_as_job(address: str, words: Sequence[str]) -> int:
     """Run ``repareto`` with these words on the cluster, print what it prints, and return its exit status."""
-    client = _connect(address)
+    _refuse_secrets(words)
+    client = connect(address)
     with tempfile.TemporaryDirectory(prefix="repareto-job-") as folder:
+        # A study's own space may be here, as for the same command without an address.
+        copy_modules(Path.cwd(), Path(folder) / "work")
         job = _submit(client, f"repareto-{words[0]}", words, Path(folder), {"command": words[0]})
     try:
-        return _follow(client, job, address)
+        return follow(client, job, address)
     except KeyboardInterrupt:
         client.stop_job(job)
         raise
-
-
-# ------------------------------------------------------------------------------------------------ what is submitted
 
 
 def _checked_search(
@@ -137,19 +129,14 @@ def _submit(
     words: Sequence[str],
     folder: Path,
     labels: dict[str, str],
-    config: Path | None = None,
+    *,
     install: bool = False,
 ) -> str:
-    """Submit ``repareto`` with these words, with all that it needs, and return the job's id."""
-    for text in (*words, *([config.read_text(encoding="utf-8")] if config else [])):
-        if found := SECRET_IN_URL.search(text):
-            raise UserError(
-                f"{found[1]}:…@: a password would stand in Ray's dashboard for all to see; "
-                "leave it out and set it in the environment of the cluster's nodes"
-            )
-    environment: dict[str, Any] = {"py_modules": [str(copy_package(folder))]}
-    if config is not None:
-        environment["working_dir"] = str(copy_modules(config, folder / "work"))
+    """Submit ``repareto`` with these words, the package and the folder's ``work``, and return the job's id."""
+    environment: dict[str, Any] = {
+        "py_modules": [str(copy_package(folder))],
+        "working_dir": str(folder / "work"),
+    }
     if install:
         environment["pip"] = requirements()
     return client.submit_job(
@@ -158,6 +145,16 @@ def _submit(
         runtime_env=environment,
         metadata=labels,
     )
+
+
+def _refuse_secrets(texts: Sequence[str]) -> None:
+    """Raise :class:`UserError` for a URL with a password in what would be sent."""
+    for text in texts:
+        if found := SECRET_IN_URL.search(text):
+            raise UserError(
+                f"{found[1]}:…@: a password would stand in Ray's dashboard for all to see; "
+                "leave it out and set it in the environment of the cluster's nodes"
+            )
 
 
 def copy_package(folder: Path) -> Path:
@@ -173,15 +170,14 @@ def copy_package(folder: Path) -> Path:
     return copy
 
 
-def copy_modules(config: Path, folder: Path) -> Path:
-    """Copy a config and the modules and packages beside it into ``folder``: there a user's own space may be.
+def copy_modules(source: Path, folder: Path) -> Path:
+    """Copy the modules and packages that lie in ``source`` into ``folder``: a user's own space may be among them.
 
     Raises :class:`UserError` where they are larger than what is sent with a job.
     """
     folder.mkdir(parents=True)
-    shutil.copy(config, folder)
     size = 0
-    for path in sorted(config.absolute().parent.iterdir()):
+    for path in sorted(source.iterdir()):
         # The package itself, in a checkout of that name, travels on its own.
         if path.name.startswith(".") or path.name == "repareto":
             continue
@@ -194,8 +190,8 @@ def copy_modules(config: Path, folder: Path) -> Path:
         size += sum(file.stat().st_size for file in files)
         if size > MODULES_BYTES:
             raise UserError(
-                f"{path}: with it the modules beside {config.name} have {size / 2**20:.0f} MiB, and a job takes "
-                f"{MODULES_BYTES / 2**20:.0f}; put the config into a folder of its own, with its own modules only"
+                f"{path}: with it the modules in {source} have {size / 2**20:.0f} MiB, and a job takes "
+                f"{MODULES_BYTES / 2**20:.0f}; work in a folder that has the config and its own modules only"
             )
         for file in files:
             target = folder / file.relative_to(path.parent)
@@ -226,178 +222,3 @@ def requirements() -> list[str]:
     found = [Requirement(text) for text in texts]
     wanted = [each for each in found if each.marker is None or each.marker.evaluate({"extra": "cluster"})]
     return [str(each).partition(";")[0].strip() for each in wanted if each.name != "ray"]
-
-
-# ------------------------------------------------------------------------------------------------------ the cluster
-
-
-def _connect(address: str) -> JobSubmissionClient:
-    """Return a client of the jobs of the cluster at ``address``; raises :class:`UserError` where that is none."""
-    address = _dashboard(address)
-    if _asks_for_token(address):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        if path and not os.access(path, os.R_OK):
-            raise UserError(f"RAY_AUTH_TOKEN_PATH {path}: cannot be read")
-    from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobSubmissionClient
-
-    for name in (
-        "",
-        "._private.runtime_env.packaging",
-        ".dashboard.modules.dashboard_sdk",
-        ".dashboard.modules.job.sdk",
-    ):
-        logging.getLogger(f"ray{name}").setLevel(logging.WARNING)
-    try:
-        # Ray prefers these over the address that it is given.
-        with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-            return JobSubmissionClient(address)
-    except AuthenticationError as error:
-        raise UserError(
-            f"{address}: lets in only who has the cluster's token; set RAY_AUTH_TOKEN to it, "
-            "or RAY_AUTH_TOKEN_PATH to a file with it"
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{address}: no jobs can be submitted there ({str(error).splitlines()[0]})") from error
-
-
-def _dashboard(address: str) -> str:
-    if re.fullmatch(r"[\w.-]+:\d+", address):
-        address = f"http://{address}"
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", address):
-        raise UserError(f"--address {address!r}: not the address of a Ray dashboard, such as http://head:8265")
-    return address.rstrip("/")
-
-
-def _asks_for_token(address: str) -> bool:
-    """Ask who is there, with little patience; raises :class:`UserError` where it is no Ray dashboard."""
-    try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=ANSWER_SECONDS) as answer:
-            if "ray_version" not in json.load(answer):
-                raise ValueError("no version of Ray")
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (401, 403):
-            return True
-        raise UserError(_not_a_dashboard(address, f"it answers {error.code} {error.reason}")) from error
-    except urllib.error.URLError as error:
-        raise UserError(f"{address}: nobody answers ({error.reason}); is the cluster up, and its port open?") from error
-    except TimeoutError as error:
-        raise UserError(f"{address}: no answer in {ANSWER_SECONDS:g} s; is the cluster up?") from error
-    except (http.client.HTTPException, ValueError, OSError) as error:
-        raise UserError(_not_a_dashboard(address, "it speaks of something else")) from error
-    return False
-
-
-def _not_a_dashboard(address: str, reason: str) -> str:
-    return f"{address}: not a Ray dashboard ({reason}); its port is 8265 where nobody chose another"
-
-
-@contextmanager
-def _without(*names: str) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-
-
-# ---------------------------------------------------------------------------------------------------------- its log
-
-
-class Log:
-    """Prints a job's log as it grows, without what Ray writes before the command's first line.
-
-    A stream that was cut begins anew with the log's first character: what was heard before is left out then.
-    """
-
-    def __init__(self, job: str, write: Callable[[str], Any]) -> None:
-        self._preamble = re.compile(rf"\A(?:.*\n)*?Running entrypoint for job {re.escape(job)}: .*\n")
-        self._write = write
-        self._heard = 0
-        self._streamed = 0
-        # The text so far while the command's own has not begun, None afterwards.
-        self._before: str | None = ""
-
-    def begin(self) -> None:
-        """A new stream follows."""
-        self._streamed = 0
-
-    def add(self, text: str) -> None:
-        new = text[max(0, self._heard - self._streamed) :]
-        self._streamed += len(text)
-        self._heard = max(self._heard, self._streamed)
-        if self._before is not None:
-            self._before += new
-            preamble = self._preamble.match(self._before)
-            if preamble is None:
-                return
-            new, self._before = self._before[preamble.end() :], None
-        if new:
-            self._write(new)
-
-    def end(self) -> None:
-        """Print what was held back where the command never began: it says why."""
-        if self._before:
-            self._write(self._before)
-
-
-def _follow(client: JobSubmissionClient, job: str, address: str) -> int:
-    """Print the log of a job until it ends, and return its exit status."""
-    import aiohttp
-
-    log = Log(job, _print)
-    heard = time.monotonic()
-    while True:
-        log.begin()
-        # A stream that breaks says nothing of the job: that is asked afterwards.
-        with suppress(OSError, RuntimeError, aiohttp.ClientError):
-            asyncio.run(_stream(client, job, log))
-        try:
-            info = client.get_job_info(job)
-            heard = time.monotonic()
-            if info.status.is_terminal():
-                log.begin()
-                log.add(client.get_job_logs(job))
-                log.end()
-                return _status(info)
-        except (OSError, RuntimeError) as error:
-            if "404" in str(error):
-                raise UserError(
-                    f"{address}: does not know the job {job} any more (was its head started anew?); "
-                    "the same command again goes on from the ledger"
-                ) from error
-            if time.monotonic() - heard > PATIENCE_SECONDS:
-                raise UserError(
-                    f"{address}: has not answered for {PATIENCE_SECONDS:g} s; the job may still run there"
-                ) from error
-        time.sleep(1)
-
-
-async def _stream(client: JobSubmissionClient, job: str, log: Log) -> None:
-    chunks = client.tail_job_logs(job)
-    while True:
-        try:
-            log.add(await asyncio.wait_for(anext(chunks), SILENCE_SECONDS))
-        except StopAsyncIteration:
-            return
-
-
-def _status(info: Any) -> int:
-    """Return the exit status of a job that has ended; what Ray has to say of it goes to standard error."""
-    if info.driver_exit_code is not None:
-        # A driver that a signal ended has its negative number; a shell makes it 128 and more.
-        code = int(info.driver_exit_code)
-        return code if code >= 0 else 128 - code
-    if info.status == "STOPPED":
-        print("the job was stopped", file=sys.stderr)
-        return 130
-    reason = (info.message or "no reason given").strip().splitlines()
-    print(f"error: the job did not run to its end: {reason[0]}", *reason[-1:], file=sys.stderr)
-    return 1
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import random
 import time
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..spaces.errors import UserError
 from ..spaces.imports import importable_folders
 from ..spaces.space import Candidate
 from ..trainers.data.dataset import Dataset
-from .addresses import absolute
+from .addresses import absolute, is_url
 from .config import Config
 from .devices.profile import Profile
 from .files import refuse_unknown_store, study_folder
@@ -62,8 +64,19 @@ def run_search(
     deadline = started + time_budget_seconds if time_budget_seconds else math.inf
     parts = Parts(config)
     refuse_unknown_store(config.store)
+    _refuse_lost_store(config.store)
     with hold_lease(config.ledger_address, config.study) as lease:
         return _run(parts, lease, trials, deadline, say)
+
+
+def _refuse_lost_store(store: str) -> None:
+    """Raise :class:`UserError` for a folder that would be thrown away with the Ray job that this process is of."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not is_url(store) and not Path(store).is_absolute():
+        raise UserError(
+            f"store {store}: would lie in the job's own folder, which is thrown away with it; "
+            "name an absolute folder that all nodes share, or a bucket such as s3://bucket/prefix, in the config "
+            "or in REPARETO_STORE"
+        )
 
 
 def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> Outcome:
@@ -80,6 +93,11 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
             else:
                 complete_front(config, ledger, say)
             return Outcome(read_results(ledger))
+    if config.workers.address is not None:
+        from .cluster import connect
+
+        # Before anything that takes long or leaves a trace: the address may be wrong.
+        connect(config.workers)
     dataset = load_data(parts, say)
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     if ledger is None:

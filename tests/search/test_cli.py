@@ -30,6 +30,7 @@ COMMANDS = {
         "--trials": ("option", False),
         "--time-budget": ("option", False),
         "--detach": ("flag", False),
+        "--install": ("flag", False),
     },
     "status": {"study": ("argument", True), **PLACES, "--address": ("option", False)},
     "stop": {"study": ("argument", True), **PLACES, "--address": ("option", False)},

@@ -66,3 +66,23 @@ def test_what_is_asked_for_may_come_later(resources) -> None:
     """An autoscaler adds nodes for trials that wait."""
     resources(0)
     assert Places(WorkersSection(count=8)).now() == 8
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers there (.*refused.*); is its head running"),
+        ("127.0.0.1:99999", "no Ray cluster answers there"),
+        ("nonsense", "no Ray cluster answers there (.*nonsense.*)"),
+    ],
+)
+def test_an_address_at_which_no_cluster_answers(address: str, message: str) -> None:
+    pattern = message.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(UserError, match=f"workers.address '{address}': {pattern}"):
+        cluster.connect(WorkersSection(address=address))
+
+
+def test_auto_is_the_address_of_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(UserError, match=r"workers.address '127.0.0.1:9': no Ray cluster answers"):
+        cluster.connect(WorkersSection(address="auto"))

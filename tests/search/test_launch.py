@@ -1,3 +1,5 @@
+"""What is sent with a job, and how its log comes back; against a client in memory and servers that are no clusters."""
+
 import os
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
+from repareto.search import jobs
 from repareto.search import launch as launching
-from repareto.search.launch import Log, copy_modules, copy_package, launch, requirements, run_as_job
+from repareto.search.jobs import Log
+from repareto.search.launch import copy_modules, copy_package, launch, requirements, run_as_job
 from repareto.spaces.errors import UserError
 
 CONFIG = """\
@@ -88,8 +92,8 @@ def cluster(monkeypatch):
     """Let the next launch reach the given client instead of a cluster."""
 
     def reach(client):
-        monkeypatch.setattr(launching, "_connect", lambda _address: client)
-        monkeypatch.setattr(launching.time, "sleep", lambda _seconds: None)
+        monkeypatch.setattr(launching, "connect", lambda _address: client)
+        monkeypatch.setattr(jobs.time, "sleep", lambda _seconds: None)
         return client
 
     monkeypatch.delenv("REPARETO_STORE", raising=False)
@@ -108,9 +112,10 @@ def config(tmp_path, monkeypatch):
     sys.modules.pop("my_space", None)
 
 
-def submit(config, *overrides, trials=None, time_budget=None, detach=True, said=None, **more):
+def submit(config, *overrides, trials=None, time_budget=None, detach=True, said=None, install=False):
     say = [].append if said is None else said.append
-    return launch(config, "http://head:8265", list(overrides), trials, time_budget, detach, say, **more)
+    address = "http://head:8265"
+    return launch(config, address, list(overrides), trials, time_budget, detach=detach, install=install, say=say)
 
 
 # ------------------------------------------------------------------------------------------------ what is submitted
@@ -129,6 +134,14 @@ def test_job_has_the_package_the_config_and_the_users_modules(cluster, config):
     assert set(job.runtime_env) == {"py_modules", "working_dir"}
     assert {"search.yaml", "my_space.py"} <= set(job.files)
     assert {"repareto/__init__.py", "repareto/search/__main__.py", "repareto/trainers/data/digits.py"} <= set(job.files)
+
+
+def test_command_on_a_study_brings_the_modules_of_this_folder(cluster, config, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    client = cluster(Client())
+    assert run_as_job("http://head:8265", ["sync", "mine", "--store", "s3://b"]) == 0
+    assert client.submitted[0].entrypoint == "python -m repareto.search sync mine --store s3://b"
+    assert "my_space.py" in client.submitted[0].files and "search.yaml" not in client.submitted[0].files
 
 
 def test_package_is_the_package_alone(tmp_path):
@@ -163,17 +176,16 @@ def test_modules_are_those_beside_the_config(tmp_path):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    copy = copy_modules(tmp_path / "here" / "search.yaml", tmp_path / "copy")
+    copy = copy_modules(tmp_path / "here", tmp_path / "copy")
     found = sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file())
-    assert found == ["parts/__init__.py", "parts/deep/table.csv", "search.yaml", "space.py"]
+    assert found == ["parts/__init__.py", "parts/deep/table.csv", "space.py"]
 
 
 def test_large_modules_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(launching, "MODULES_BYTES", 2**20)
-    (tmp_path / "search.yaml").write_text("")
     (tmp_path / "large.py").write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(UserError, match=r"large\.py: .* 1 MiB.* a folder of its own"):
-        copy_modules(tmp_path / "search.yaml", tmp_path / "copy")
+    with pytest.raises(UserError, match=r"large\.py: .* 1 MiB.* its own modules only"):
+        copy_modules(tmp_path, tmp_path / "copy")
 
 
 def test_requirements_leave_ray_to_the_node(cluster, config):
@@ -288,7 +300,7 @@ def test_forgotten_job_and_lost_cluster_are_said(cluster, monkeypatch):
     cluster(Client(answers=[gone]))
     with pytest.raises(UserError, match="goes on from the ledger"):
         run_as_job("http://head:8265", ["status", "mine"])
-    monkeypatch.setattr(launching, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", -1.0)
     cluster(Client(answers=[ConnectionError("refused")]))
     with pytest.raises(UserError, match="has not answered"):
         run_as_job("http://head:8265", ["status", "mine"])
@@ -380,6 +392,6 @@ def test_token_file_that_is_not_there_is_named(monkeypatch, tmp_path):
 def test_address_given_goes_before_rays_own_variables(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:2")
     with server(200, b'{"ray_version": "2.60.0"}') as address:
-        client = launching._connect(address)
+        client = jobs.connect(address)
     assert client.get_address() == address
     assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:2"

@@ -134,3 +134,9 @@ def test_rungs_of_a_config(tmp_path: Path) -> None:
 
 def test_versions_say_what_the_figures_come_from() -> None:
     assert {"python", "repareto", "torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "numpy"} == set(versions())
+
+
+def test_a_job_refuses_a_store_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(UserError, match=r"store runs: would lie in the job's own folder"):
+        run_search(Config(**{**config_in(tmp_path).model_dump(), "store": "runs"}))
