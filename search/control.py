@@ -23,7 +23,7 @@ def print_status(ledger: Ledger, say: Say) -> None:
     holder = ledger.lease_state().holder
     alive = holder is not None and ledger.is_driven()
     counts = results.counts
-    say(f"study {ledger.name}: {results.trained} of {_trials(ledger)} trials trained")
+    say(f"study {ledger.name}: {results.trained} of {ledger.goal()} trials trained")
     say("  " + ", ".join(f"{counts[state]} {state}" for state in State))
     say(f"  front {len(results.front)}, hypervolume {results.hypervolume:.4f}")
     if alive:
@@ -35,10 +35,6 @@ def print_status(ledger: Ledger, say: Say) -> None:
     for record in results.records:
         if record.state is State.RUNNING:
             say(f"  trial {record.number}: {_progress(record)}")
-
-
-def _trials(ledger: Ledger) -> int:
-    return ledger.header()["config"]["search"]["trials"]
 
 
 def _progress(record: TrialRecord) -> str:
@@ -64,7 +60,7 @@ def sync_view(ledger: Ledger, config: Config, say: Say) -> None:
     """Write a study's MLflow view from the ledger; raises :class:`UserError` where a driver lives, who does it."""
     with hold_lease(ledger.address, ledger.name):
         results = read_results(ledger)
-        status = "FINISHED" if results.trained >= _trials(ledger) else "KILLED"
+        status = "FINISHED" if results.trained >= ledger.goal() else "KILLED"
         trouble = write_view(config, ledger, status)
         if trouble:
             raise UserError(f"MLflow cannot be written ({trouble}); start its server and run the same command again")

@@ -25,9 +25,15 @@ from .tracking import connect_runs
 def complete_members(
     ledger: Ledger, config: Config, records: Sequence[TrialRecord], say: Callable[[str], None]
 ) -> None:
-    """Measure the fused models of front members and log them; what one of them lacks does not hold up the others."""
+    """Measure the fused models of front members and log them, where that is not done.
+
+    What one of them lacks does not hold up the others.
+    """
     runs = connect_runs(config)
-    for record in records:
+    lacking = [record for record in records if not record.measured or runs.model_uri(record.number) is None]
+    if lacking:
+        say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
+    for record in lacking:
         try:
             _complete_member(ledger, config, runs, record)
         except (UserError, MlflowException) as error:
@@ -37,15 +43,17 @@ def complete_members(
 def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
     model = load_trained_model(ledger, config, record)
     data = ledger.header()["data"]
-    measured = asdict(device(config.device).measure(model, (1, *data["input_shape"])))
+    # A view that is written anew has the figures that were measured when the search ended.
+    measured = record.measured or asdict(device(config.device).measure(model, (1, *data["input_shape"])))
     runs.write_trial(record)
     runs.write_measured(record, measured)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
         log_trial_model(ledger, config, runs, record, path)
-    # Last, for it says that nothing is left to do.
-    ledger.record_measured(record.number, measured)
+    if not record.measured:
+        # Last, for it says that nothing is left to do.
+        ledger.record_measured(record.number, measured)
 
 
 def _first_line(error: Exception) -> str:

@@ -32,6 +32,7 @@ FORMAT = 2
 HEADER_KEY = "repareto"
 BEGINNING_KEY, CURVE_KEY, LOSSES_KEY, END_KEY = "beginning", "curve", "losses", "end"
 MEASURED_KEY = "repareto.measured."
+GOAL_KEY = "repareto.trials"
 CLOCK_TOLERANCE_SECONDS = 5.0
 OPTUNA_STATES = {
     State.RUNNING: TrialState.RUNNING,
@@ -143,6 +144,15 @@ class Ledger:
             return attempt()
 
         return self._patiently(as_holder)
+
+    def record_goal(self, trials: int) -> None:
+        """Write how many trained candidates the study is to have."""
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, GOAL_KEY, trials))
+
+    def goal(self) -> int:
+        """Return how many trained candidates the study was last asked for."""
+        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        return attributes.get(GOAL_KEY, 0)
 
     def refuse_another(self, section: str, values: Mapping[str, Any]) -> None:
         """Raise :class:`UserError` that names where a section of the header differs first from ``values``."""

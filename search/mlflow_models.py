@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CHAMPION = "champion"
 MODEL_NAME = "fused"
@@ -31,7 +34,7 @@ def _quiet() -> Iterator[None]:
 def log_model(
     uri: str, run_id: str, onnx_path: Path, input_shape: tuple[int, ...], classes: int, metadata_: Mapping[str, Any]
 ) -> str:
-    """Log an ONNX file as the MLflow model of a run and return the model's URI.
+    """Log an ONNX file as the MLflow model of a run and return the model's URI; a run that has one keeps it.
 
     ``mlflow.pyfunc.load_model`` reads it back and predicts on float32 arrays (batch, *input_shape).
     """
@@ -51,6 +54,9 @@ def log_model(
     client = MlflowClient(tracking_uri=uri)
     # Made here, for Model.log would put it into the process's active experiment, not into the run's.
     experiment_id = client.get_run(run_id).info.experiment_id
+    known = _logged_already(client, experiment_id, run_id)
+    if known is not None:
+        return known
     model = client.create_logged_model(experiment_id, name=MODEL_NAME, source_run_id=run_id)
     with _quiet():
         logged = Model.log(
@@ -69,6 +75,19 @@ def log_model(
         )
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return logged.model_uri
+
+
+def _logged_already(client: MlflowClient, experiment_id: str, run_id: str) -> str | None:
+    """Return the URI of a run's model; one that a process left half logged is deleted."""
+    from mlflow.entities import LoggedModelStatus
+
+    known = None
+    for model in client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"):
+        if known is None and model.status == LoggedModelStatus.READY:
+            known = model.model_uri
+        else:
+            client.delete_logged_model(model.model_id)
+    return known
 
 
 def register_champion(uri: str, model_uri: str, name: str, description: str) -> int:

@@ -105,6 +105,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     else:
         # The folder has the same name; its recordings may have changed.
         ledger.refuse_another("data", describe_data(dataset))
+    ledger.record_goal(trials)
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
         complete_front(config, ledger, say)
@@ -289,10 +290,8 @@ def _texts(ledger: Ledger) -> dict[str, str]:
 
 def complete_front(config: Config, ledger: Ledger, say: Say) -> None:
     """Measure the members of the front that were only estimated, and log their models. The machine is quiet now."""
-    pending = [record for record in read_results(ledger).front if not record.measured]
-    if not pending:
-        return
-    from .finish import complete_members
+    members = read_results(ledger).front
+    if members:
+        from .finish import complete_members
 
-    say(f"measuring {len(pending)} models of the front on {config.device} and logging them")
-    complete_members(ledger, config, pending, say)
+        complete_members(ledger, config, members, say)

@@ -323,6 +323,8 @@ def _inspect_mlflow(world: World, run: Run, promise: Callable, front: list[int],
         promise(members == front, f"MLflow: front {members}, not {front}")
         promise(bool(np.isclose(parents[0].data.metrics["hypervolume"], hypervolume)), "MLflow: another hypervolume")
         models = [child for child in children if "repareto.model" in child.data.tags]
+        logged = client.search_logged_models([experiment.experiment_id], max_results=100)
+        promise(len(logged) == len(models), f"MLflow: {len(logged)} models for {len(models)} runs")
         missing = set(front) - {int(child.data.tags["repareto.trial"]) for child in models}
         promise(not missing, f"MLflow: no model of {sorted(missing)}")
 

@@ -17,8 +17,7 @@ from repareto.spaces.errors import UserError
 def ledger(lab, tmp_path) -> Ledger:
     """A study with a finished trial, and one that is in its third epoch and has lost a worker."""
     config = {"study": "study", "data": {"source": "digits"}, "space": {"name": "repcnn"}, "store": str(tmp_path)}
-    header = {**lab.header(), "config": {**config, "search": {"trials": 4}}, "versions": {}}
-    Ledger.create(tmp_path, "study", header)
+    Ledger.create(tmp_path, "study", {**lab.header(), "config": config, "versions": {}}).record_goal(4)
     study = lab.study(tmp_path, trials=2)
     lab.train(study, study.next_trial())
     running = study.next_trial()
