@@ -31,6 +31,7 @@ def connect(workers: WorkersSection) -> None:
         # Ray itself would wait for minutes.
         _refuse_silent(workers.address)
         options = {"address": workers.address}
+    _silence()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -50,6 +51,13 @@ def connect(workers: WorkersSection) -> None:
             raise UserError(
                 f"workers.address {workers.address!r}: no Ray cluster answers there ({_first_line(error)})"
             ) from error
+
+
+def _silence() -> None:
+    """Keep Ray from printing traces and hints for each lost worker: the search says in a line what it makes of it."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # The switch for all that raylets and workers print; log_to_driver leaves the raylets'.
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _refuse_silent(address: str) -> None:

@@ -47,7 +47,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
-        self._console.print(Text(text))
+        self._console.print(Text(text), soft_wrap=True)
 
     def trial_changed(self, record: TrialRecord, results: Results) -> None:
         self._results = results

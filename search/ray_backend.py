@@ -162,7 +162,7 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
         try:
             if self._study.state_of(number) is State.RUNNING:
                 silent_seconds = time.monotonic() - self._heard.get(number, math.inf)
-                loss = loss_of(error_text(trial), hung=silent_seconds >= self._epoch_timeout_seconds)
+                loss = loss_of(error_text(trial), silent_seconds, self._epoch_timeout_seconds)
                 self._say(f"trial {number} lost its worker ({loss.cause})")
                 self._study.lose_worker(number, loss)
         except Exception as error:
@@ -175,13 +175,20 @@ def error_text(trial: Any) -> str:
     return Path(path).read_text(errors="replace") if path else ""
 
 
-def loss_of(text: str, *, hung: bool = False) -> Loss:
-    """Return why a worker was lost, and whether its candidate may be the reason."""
+def loss_of(text: str, silent_seconds: float = 0.0, epoch_timeout_seconds: float = math.inf) -> Loss:
+    """Return why a worker was lost, and whether its candidate may be the reason.
+
+    ``text`` is Ray's, which does not tell a process that the watchdog ended from any other; the time does.
+    """
     for mark, cause in NODE_LOSSES.items():
         if mark in text:
             return Loss(cause, is_charged=False)
-    if hung:
-        return Loss("an epoch took longer than workers.epoch_timeout", is_charged=True)
+    if silent_seconds >= epoch_timeout_seconds:
+        return Loss(
+            f"its process ended {silent_seconds:.0f} s after it was last heard of; "
+            f"an epoch may take {epoch_timeout_seconds:.0f} s (workers.epoch_timeout)",
+            is_charged=True,
+        )
     for mark, cause in WORKER_DEATHS.items():
         if mark in text:
             return Loss(cause, is_charged=True)

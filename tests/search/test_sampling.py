@@ -1,5 +1,6 @@
 """Proposals: conditional, reproducible, and blind to nothing that the ledger knows."""
 
+import copy
 import random
 from dataclasses import replace
 from typing import get_args
@@ -226,6 +227,22 @@ def test_a_driver_that_goes_on_proposes_the_same_from_a_choice(lab, monkeypatch:
     second = lab.proposer(sampler="tpe", startup_trials=STARTUP)
     second.restore(first._study.get_trials(), first.state)
     assert proposals(lab, second, 30, 5) == proposals(lab, first, 30, 5)
+
+
+def test_a_restored_trial_ends_in_the_samplers_copy_only(lab) -> None:
+    """The copy shares what nobody changes with the trial that it was made of, and drops what only the driver knows."""
+    first, second = lab.proposer(), lab.proposer()
+    first.propose()
+    (running,) = first._study.get_trials()
+    running.user_attrs["beginning"] = {"profile": {}}
+    before = copy.deepcopy(running)
+    second.restore([running], {})
+    second.settle(0, TrialState.COMPLETE, [0.1, 0.2, 0.3], {"latency": -1.0})
+    assert running == before
+    (ended,) = second._study.trials
+    assert (ended.values, ended.constraints) == ([0.1, 0.2, 0.3], {"latency": -1.0})
+    assert ended.params == running.params and ended.distributions == running.distributions
+    assert ended.user_attrs == {}
 
 
 def test_learning_from_what_was_found(lab) -> None:
