@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread a worker: more of them contend for the same cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test check format claims bench constraints clean
+.PHONY: search test check format claims bench chaos constraints clean
 
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
@@ -29,6 +29,10 @@ bench: bench-overhead bench-first_light
 
 bench-recordings: .venv/installed
 	$(BIN)/python -m benchmarks.recordings --data "$(DATA)"
+
+# Half an hour to an hour.
+chaos: .venv/installed
+	$(BIN)/python -m benchmarks.chaos
 
 bench-%: .venv/installed
 	$(BIN)/python -m benchmarks.$*

@@ -26,7 +26,7 @@ LABELS = {
 
 def repareto_seconds(trials: int, folder: Path) -> float:
     """Time a study of no-op trials through all of repareto but the training."""
-    from repareto.search import ray_backend, run
+    from repareto.search import cluster, run
     from repareto.search.config import Config
     from repareto.search.ledger import Ledger
     from repareto.search.models import Appraiser
@@ -47,7 +47,7 @@ def repareto_seconds(trials: int, folder: Path) -> float:
     dataset = run.load_data(parts, lambda _: None)
     appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
     ledger = Ledger.create(folder, "noop", run.new_header(parts, dataset, appraiser))
-    ray_backend.connect(config.workers)
+    cluster.connect(config.workers)
     start = time.perf_counter()
     outcome = run.train(parts, ledger, dataset, appraiser, trials=trials, say=print, trainable=NoopTrainable)
     seconds = time.perf_counter() - start

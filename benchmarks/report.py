@@ -44,6 +44,11 @@ def over(
     return {"value": statistic(values), "low": min(values), "high": max(values)}
 
 
+def exactly(value: float) -> dict[str, float]:
+    """Return a figure that has no spread, such as a count, as the fields of a claim."""
+    return {"value": value, "low": value, "high": value}
+
+
 def arguments(description: str | None, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
     """Parse ``--quick``, ``--out`` and a benchmark's own arguments."""
     parser = argparse.ArgumentParser(description=description)

@@ -107,8 +107,10 @@ def _remote(store: str) -> tuple[Any, str]:
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem
 
+    # A file of some kilobytes is one request then, and not three.
+    once = f"{'&' if '?' in store else '?'}allow_delayed_open=true" if store.startswith("s3:") else ""
     try:
-        system, root = FileSystem.from_uri(store)
+        system, root = FileSystem.from_uri(store + once)
     except (ArrowException, OSError, ValueError) as error:
         message = str(error).splitlines()[0]
         raise UserError(f"store {store}: {message} (a store is a folder, or such as s3://bucket/prefix)") from error

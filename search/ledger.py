@@ -25,6 +25,7 @@ from .addresses import LedgerAddress, without_password
 from .database import open_storage
 from .lease import Lease, Leases, LeaseState
 from .patience import patiently
+from .read_trials import read_trials
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord
 
 FORMAT = 2
@@ -173,7 +174,7 @@ class Ledger:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna knows them, in order of their numbers."""
-        trials = self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False))
+        trials = self._patiently(lambda: read_trials(self._storage.engine, self._study_id))
         self._ids = {trial.number: trial._trial_id for trial in trials}
         return trials
 
@@ -185,12 +186,11 @@ class Ledger:
         assert self._ids is not None
         return self._ids
 
-    def records(self) -> list[TrialRecord]:
-        """Return all trials in order of their numbers."""
+    def records(self, trials: Sequence[FrozenTrial] | None = None) -> list[TrialRecord]:
+        """Return all trials in order of their numbers; ``trials`` are those of :meth:`frozen_trials`, where at hand."""
         attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
-        records = [
-            _record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in self.frozen_trials()
-        ]
+        trials = self.frozen_trials() if trials is None else trials
+        records = [_record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in trials]
         self._latest = max((record.ended or record.started for record in records), default=0.0)
         return records
 

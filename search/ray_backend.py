@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import signal
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,8 @@ from .files import MEASUREMENT, Files, trial_folder
 from .records import EpochPoint, Loss, Measurement, State
 from .study import Study
 from .worker import CandidateTrainable, Job
+
+logger = logging.getLogger("repareto")
 
 # Marks in Ray's messages, and what they mean. Ray has a type for neither.
 NODE_LOSSES = {
@@ -75,6 +79,8 @@ class StudySearcher(_WithoutSnapshot, Searcher):
         super().__init__(metric=None, mode=None)
         self._study, self._study_folder, self._trouble, self._places = study, study_folder, trouble, places
         self._given_out: dict[str, int] = {}
+        # A bucket takes its time.
+        self._tidying = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tidy")
 
     def suggest(self, trial_id: str) -> Any:
         # None is "ask again"; FINISHED is final, and a running trial may yet have to be given out again.
@@ -101,9 +107,7 @@ class StudySearcher(_WithoutSnapshot, Searcher):
                 self._end(number, result or {})
             if self._study.state_of(number) is not State.RUNNING:
                 # Not before the ledger has the end: a driver killed in between would train it all again.
-                folder = trial_folder(self._study_folder, number)
-                delete_checkpoints(folder)
-                folder.delete(MEASUREMENT)
+                self._tidying.submit(_tidy, trial_folder(self._study_folder, number))
         except Exception as failure:
             self._trouble.keep(failure)
 
@@ -119,11 +123,25 @@ class StudySearcher(_WithoutSnapshot, Searcher):
                 self._study.finish(number, Measurement(**json.loads(result["measurement"])))
         # Otherwise it was interrupted: it stays running in the ledger and is continued by the next driver.
 
+    def close(self) -> None:
+        """Wait until nothing is left of ended trials but their weights."""
+        self._tidying.shutdown()
+
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the ledger is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: the ledger is the state."""
+
+
+def _tidy(folder: Files) -> None:
+    """Delete what an ended trial no longer needs."""
+    try:
+        delete_checkpoints(folder)
+        folder.delete(MEASUREMENT)
+    except UserError as error:
+        # It takes place and harms nobody.
+        logger.warning("%s: a checkpoint that nobody needs is left behind (%s)", folder.place(""), error)
 
 
 class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
@@ -222,6 +240,7 @@ def run_on_ray(
     gpus = places.gpus_a_trial
     job = replace(job, device="cuda" if gpus > 0 else "cpu")
     trouble = Trouble()
+    searcher = StudySearcher(study, job.study_folder, trouble, places.now)
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
@@ -229,7 +248,7 @@ def run_on_ray(
                 {"cpu": workers.cpus, "gpu": gpus},
             ),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, job.study_folder, trouble, places.now),
+                search_alg=searcher,
                 scheduler=StudyScheduler(study, trouble, say, job.epoch_timeout_seconds),
                 num_samples=-1,
                 reuse_actors=True,
@@ -245,8 +264,11 @@ def run_on_ray(
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with _ended_by_sigterm(study):
-            tuner.fit()
+        try:
+            with _ended_by_sigterm(study):
+                tuner.fit()
+        finally:
+            searcher.close()
     if trouble.error is not None:
         raise trouble.error
 

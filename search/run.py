@@ -31,7 +31,7 @@ from .progress import Progress
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
-from .study import Observer, Study, scout_reference
+from .study import Study, scout_reference
 from .tracking import MlflowView, connect_runs
 
 if TYPE_CHECKING:
@@ -203,10 +203,6 @@ def train(
     from .worker import CandidateTrainable, Job
 
     config, epochs = parts.config, parts.training.epochs
-    before = read_results(ledger)
-    view = MlflowView(lambda: connect_runs(config), _texts(ledger), before)
-    progress = Progress(before, trials=trials, epochs=epochs, deadline=deadline)
-    observers: tuple[Observer, ...] = (view, progress)
     study = Study(
         ledger,
         appraiser,
@@ -219,8 +215,10 @@ def train(
         rungs=_rungs(config, epochs),
         deadline=deadline,
         stop_requested=ledger.stop_requested,
-        observers=observers,
     )
+    view = MlflowView(lambda: connect_runs(config), _texts(ledger), study.results)
+    progress = Progress(study.results, trials=trials, epochs=epochs, deadline=deadline)
+    study.watched_by(view, progress)
     job = Job(
         space=parts.space,
         training=parts.training,

@@ -62,7 +62,6 @@ class Study:
         rungs: ParetoRungs | None,
         deadline: float = math.inf,
         stop_requested: Callable[[], bool] = lambda: False,
-        observers: Sequence[Observer] = (),
     ) -> None:
         """``deadline`` is on the clock of ``time.monotonic``; ``trials`` counts trained candidates in all.
 
@@ -73,18 +72,23 @@ class Study:
         self._trials, self._epochs, self._rungs = trials, epochs, rungs
         self._deadline = deadline
         self._stop_requested, self._stopped = stop_requested, False
-        self._observers = tuple(observers)
+        self._observers: tuple[Observer, ...] = ()
         self.results = self._restore()
         """What is known of all trials; kept up to date."""
 
     def _restore(self) -> Results:
-        records = self._ledger.records()
-        self._proposer.restore(self._ledger.frozen_trials(), self._ledger.sampler_state())
+        trials = self._ledger.frozen_trials()
+        records = self._ledger.records(trials)
+        self._proposer.restore(trials, self._ledger.sampler_state())
         for record in records:
             for epoch, point in enumerate(record.curve, 1):
                 self._record_rung(record, epoch, point.error)
         self._interrupted = deque(record.number for record in records if record.state is State.RUNNING)
         return Results(self._objectives, self._reference, records)
+
+    def watched_by(self, *observers: Observer) -> None:
+        """Tell these of every change from now on."""
+        self._observers = observers
 
     @property
     def out_of_time(self) -> bool:

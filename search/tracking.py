@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .addresses import folder_of
-from .records import TrialRecord
+from .records import State, TrialRecord
 from .results import Results
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class MlflowView:
         # Its own, for the driver's changes while this one is read.
         self._results = results.copy()
         self._changed: dict[int, TrialRecord] = {}
-        self._shown: tuple[int, ...] = ()
+        self._shown = 0
         self._next_page = 0.0
         self._closing_status = ""
         self._trouble = ""
@@ -126,7 +126,7 @@ class MlflowView:
         # Not before all trials are there: a connection that broke starts with all of them again.
         self._runs = runs
         runs.write_progress(self._results)
-        shown = tuple(record.number for record in self._results.finished)
+        shown = self._results.counts[State.FINISHED]
         if shown != self._shown and (status or time.monotonic() >= self._next_page):
             runs.write_front(self._results)
             self._shown = shown

@@ -78,7 +78,7 @@ def write_config(world: World, study: str, *, trials: int, epochs: int) -> Path:
         "seed": 7,
         "data": {"source": "digits"},
         "space": {"name": "repcnn", "stages": 1, "width": [4, 16], "blocks": [1, 2], "kernel": 3},
-        "training": {"epochs": epochs},
+        "training": {"epochs": epochs, "batch_size": 128},
         "device": "reference",
         "objectives": ["error", "latency", "peak_memory"],
         # The order in which trials end depends on what dies: neither what is proposed nor what is stopped may.

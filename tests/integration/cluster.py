@@ -404,7 +404,7 @@ class TrackingServer(Server):
             "DO_NOT_TRACK": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self._key,
-            "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "mlflow-auth.ini"),
+            **({"MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "mlflow-auth.ini")} if self._password else {}),
             **self._environment,
         }
 
@@ -416,7 +416,7 @@ class TrackingServer(Server):
         users = self.folder / "mlflow-auth.ini"
         users.touch(mode=0o600)
         users.write_text(
-            "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\nauth_cache_ttl_seconds = 60\n"
             f"database_uri = sqlite:///{self.folder / 'mlflow-users.db'}\n"
             f"admin_username = {self.user}\nadmin_password = {self._password}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"

@@ -313,6 +313,23 @@ def test_a_study_of_another_format_is_refused(lab, store: LedgerAddress, monkeyp
             look(store, "study")
 
 
+def test_trials_are_read_as_optuna_reads_them(lab, ledger: Ledger) -> None:
+    """By plain selects of our own, for speed: every field, in Optuna's order."""
+    for seed in range(6):
+        start(lab, ledger, seed)
+    finish(lab, ledger, 0, BUDGET)
+    ledger.stop(1, "dominated", {"fidelity": 0.7})
+    ledger.fail(2, "the loss is NaN")
+    ledger.record_curve(3, lab.curve(lab.candidate(3), 2))
+    candidate = lab.candidate(9)
+    ledger.reject(candidate, lab.distributions(candidate), {}, "too large", {"latency": 0.3}, {"generation": 1})
+    ours = ledger.frozen_trials()
+    theirs = ledger._storage.get_all_trials(ledger._study_id)
+    assert ours == theirs and len(ours) == 7
+    assert [list(trial.params.items()) for trial in ours] == [list(trial.params.items()) for trial in theirs]
+    assert [trial.constraints for trial in ours] == [trial.constraints for trial in theirs]
+
+
 def test_losses_come_back(lab, ledger: Ledger, reopened) -> None:
     number = start(lab, ledger)
     losses = (Loss("its node was lost", False), Loss("its process was killed", True))
@@ -369,7 +386,7 @@ def test_who_has_lost_the_lease_writes_no_more(lab, store: LedgerAddress, reopen
     with hold_lease(store, "study") as lease:
         ledger = Ledger.create(store, "study", lab.header(), lease)
         number = start(lab, ledger)
-        with sqlalchemy.create_engine(open_storage(store, create=False).engine.url).begin() as connection:
+        with open_storage(store, create=False).engine.begin() as connection:
             connection.execute(sqlalchemy.text("UPDATE repareto_leases SET token = 'another'"))
         lease._beat()
         with pytest.raises(LeaseLostError, match=r"study study: .* has taken over"):

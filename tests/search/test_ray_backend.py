@@ -192,6 +192,7 @@ def test_a_checkpoint_goes_when_the_ledger_has_the_end_and_not_before(lab, tmp_p
             folders[-1].write(name, b"content")
     ray.searcher.on_trial_complete("a", {"done": True, "failed": "the loss is NaN"})
     ray.searcher.on_trial_complete("b", None)
+    ray.searcher.close()
     kept = [[folder.read(name) for name in (*SLOTS, MEASUREMENT)] for folder in folders]
     assert kept == [[None] * 3, [b"content"] * 3]
 

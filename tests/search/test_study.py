@@ -164,7 +164,9 @@ def test_the_next_driver_knows_what_the_last_one_knew(lab, tmp_path: Path) -> No
 def test_observers_are_told_the_times_that_the_ledger_keeps(lab, tmp_path: Path) -> None:
     """The MLflow view writes points at these times: others would be written a second time by the next driver."""
     watcher = Watcher()
-    lab.drive(lab.study(tmp_path, trials=2, budgets={"latency": "100us"}, observers=[watcher]))
+    study = lab.study(tmp_path, trials=2, budgets={"latency": "100us"})
+    study.watched_by(watcher)
+    lab.drive(study)
     known = {record.number: record for record in Ledger.open(tmp_path, "study").records()}
     for told in watcher.told:
         assert told.started == known[told.number].started
@@ -173,7 +175,8 @@ def test_observers_are_told_the_times_that_the_ledger_keeps(lab, tmp_path: Path)
 
 def test_observers_see_each_change_in_order(lab, tmp_path: Path) -> None:
     watcher = Watcher()
-    study = lab.study(tmp_path, trials=2, observers=[watcher])
+    study = lab.study(tmp_path, trials=2)
+    study.watched_by(watcher)
     lab.drive(study)
     told = [(record.number, record.state, len(record.curve)) for record in watcher.told]
     expected = []
