@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 
 from ..spaces.errors import UserError
 from .config import Config
@@ -21,23 +25,45 @@ from .models import load_trained_model
 from .records import TrialRecord
 from .tracking import connect_runs
 
+# What MLflow's client raises where its server or the artifacts behind it do not answer.
+MLFLOW_ERRORS = (MlflowException, RequestException)
+PAUSES_SECONDS = (1.0, 4.0, 15.0)
+
+T = TypeVar("T")
+
 
 def complete_members(
     ledger: Ledger, config: Config, records: Sequence[TrialRecord], say: Callable[[str], None]
 ) -> None:
     """Measure the fused models of front members and log them, where that is not done.
 
-    What one of them lacks does not hold up the others.
+    What one of them lacks does not hold up the others; where MLflow does not answer, ``repareto sync`` does the rest.
     """
-    runs = connect_runs(config)
-    lacking = [record for record in records if not record.measured or runs.model_uri(record.number) is None]
-    if lacking:
-        say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
-    for record in lacking:
+    try:
+        runs = _patiently(lambda: connect_runs(config))
+        lacking = [record for record in records if not record.measured or runs.model_uri(record.number) is None]
+        if lacking:
+            say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
+        for record in lacking:
+            try:
+                _patiently(partial(_complete_member, ledger, config, runs, record))
+            except UserError as error:
+                say(f"trial {record.number} is not complete ({_first_line(error)}); the same command tries it again")
+    except MLFLOW_ERRORS as error:
+        say(
+            f"{config.tracking or 'MLflow'}: the front's models cannot be logged ({_first_line(error)}); "
+            f"when it answers again, `repareto sync {config.study}` logs what is missing"
+        )
+
+
+def _patiently(attempt: Callable[[], T]) -> T:
+    """Make an attempt again where MLflow fails, as while its server or its database is started again."""
+    for pause_seconds in PAUSES_SECONDS:
         try:
-            _complete_member(ledger, config, runs, record)
-        except (UserError, MlflowException) as error:
-            say(f"trial {record.number} is not complete ({_first_line(error)}); the same command again tries it again")
+            return attempt()
+        except MLFLOW_ERRORS:
+            time.sleep(pause_seconds)
+    return attempt()
 
 
 def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
@@ -87,6 +113,6 @@ def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Pat
         uri = log_trial_model(ledger, config, runs, record, onnx_path)
         description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
         version = register_champion(runs.uri, uri, config.study, description)
-    except MlflowException as error:
+    except MLFLOW_ERRORS as error:
         return f"not registered in MLflow ({_first_line(error)}); the same command with --force tries again"
     return f"registered in MLflow as models:/{config.study}@champion (version {version})"

@@ -175,6 +175,11 @@ def run_search(world: World, study: str, kills: list[str], seed: int, *, trials:
         driver.kill()
     run.starts, run.seconds = driver.starts, round(time.monotonic() - begun, 1)
     if not run.broken:
+        # The server may have been away when the search ended. Where nothing is missing, this must change nothing.
+        words = [REPARETO, "sync", study, "--ledger", world.ledger]
+        done = subprocess.run(words, capture_output=True, text=True, env=world.environment(), check=False)
+        if done.returncode != 0:
+            run.broken.append(f"repareto sync: {done.stderr}")
         inspect(world, run, trials=trials, epochs=epochs)
     return run
 
