@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from ..spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from .config import Config
 
 LedgerAddress = Path | str
 """A store's folder, where the ledger is an SQLite file, or the URL of a PostgreSQL database."""
@@ -44,9 +48,25 @@ def ledger_address(store: str, named: str | None = None) -> LedgerAddress:
     )
 
 
+# As people write them, and not only as the standard has it: passwords with slashes in them, or in the query.
+_PASSWORD = re.compile(r"(?P<before>\w://[^:/@\s]*):[^\s]*@|(?P<query>[?&](?:ssl)?password=)[^&\s]*")
+
+
+def has_password(text: str) -> bool:
+    """Return whether a password stands in an address, or in an address in a text."""
+    return _PASSWORD.search(text) is not None
+
+
 def without_password(address: LedgerAddress) -> str:
     """Return an address as it may be shown."""
-    if isinstance(address, Path):
-        return str(address)
-    parts = urlsplit(address)
-    return address if parts.password is None else address.replace(f":{parts.password}@", "@", 1)
+
+    def hidden(found: re.Match[str]) -> str:
+        return f"{found['before']}@" if found["before"] else f"{found['query']}***"
+
+    return _PASSWORD.sub(hidden, str(address))
+
+
+def options_of(config: Config) -> str:
+    """Return the options by which other commands find a study that its config, and not the environment, places."""
+    store = "" if config.store == default_store() else f" --store {config.store}"
+    return store + (f" --ledger {config.ledger}" if config.ledger else "")

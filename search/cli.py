@@ -50,6 +50,7 @@ def search(
     time_budget: Annotated[str | None, typer.Option(help="Stop after this long, such as `10m`.")] = None,
 ) -> None:
     """Run a search, or continue it: the same command again goes on where the study stands."""
+    from .addresses import options_of
     from .config import ConfigFile
     from .run import run_search
     from .units import parse_quantity
@@ -65,11 +66,10 @@ def search(
     with settings.naming_lines():
         outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=_say)
     _print_front(outcome.results)
-    store = "" if study.store == "runs" else f" --store {study.store}"
     if outcome.unfinished:
         _say(f"{outcome.unfinished}: the same command goes on from here")
-    _say(f"look at it:  {study.tracking or f'repareto ui{store}'}")
-    _say(f"take it:     repareto export {study.study} --out exported{store}")
+    _say(f"look at it:  {study.tracking or f'repareto ui{options_of(study)}'}")
+    _say(f"take it:     repareto export {study.study} --out exported{options_of(study)}")
     if outcome.interrupted:
         raise typer.Exit(130)
 

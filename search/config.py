@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..spaces.errors import UserError, nearest_hint
-from .addresses import LedgerAddress, default_store, is_url, ledger_address
+from .addresses import LedgerAddress, default_store, has_password, is_url, ledger_address
 from .objectives import Budget, Objective, objective
 from .units import parse_quantity
 
@@ -117,7 +116,7 @@ class Config(Section):
     @field_validator("store", "ledger", "tracking")
     @classmethod
     def _without_password(cls, address: str | None) -> str | None:
-        if address is not None and is_url(address) and urlsplit(address).password:
+        if address is not None and has_password(address):
             raise ValueError("has a password, which would be logged with the config; " + SECRETS)
         return address
 

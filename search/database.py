@@ -91,11 +91,10 @@ def postgresql_url(address: str) -> URL:
     """Return SQLAlchemy's URL of a PostgreSQL database; raises :class:`UserError` for any other address."""
     try:
         url = make_url(address)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         url = None
     if url is None or url.get_backend_name() not in ("postgresql", "postgres") or not url.database:
-        shown = address if url is None else url.render_as_string(hide_password=True)
-        raise UserError(f'ledger "{shown}": not of the form postgresql://user@host:5432/database')
+        raise UserError(f'ledger "{without_password(address)}": not of the form postgresql://user@host:5432/database')
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
@@ -129,7 +128,7 @@ def _tell_full_disk(context: Any) -> None:
 def describe_engine(engine: Any) -> str:
     """Return where an engine's database is, without a password."""
     url = engine.url
-    return url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    return url.database if url.get_backend_name() == "sqlite" else without_password(str(url))
 
 
 def _tell_that_it_is_away(context: Any) -> None:

@@ -26,6 +26,8 @@ WEIGHTS = "fused.pt"
 MEASUREMENT = "measurement.json"
 """What a worker found at a trial's end, for a driver that did not hear of it."""
 PATIENCE_SECONDS = 120.0
+# What a file system on another machine says while that machine or the network is away.
+PASSING_ERRORS = {errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EHOSTDOWN, errno.EBUSY}
 SEAL = b"repareto sha256 "
 
 T = TypeVar("T")
@@ -52,37 +54,37 @@ class Files:
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, None where there is none."""
-        if not is_url(self.store):
-            try:
-                return (Path(self.store) / self.path / name).read_bytes()
-            except FileNotFoundError:
-                return None
-        return self._remotely(name, _read_remote)
+        return self._patiently(name, _read_local, _read_remote)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all; raises :class:`UserError` where the store is full or cannot be reached."""
-        if not is_url(self.store):
-            write_atomically(Path(self.store) / self.path / name, content)
-            return
-        self._remotely(name, lambda system, path: _write_remote(system, path, content))
+        self._patiently(
+            name,
+            lambda path: write_atomically(path, content),
+            lambda system, path: _write_remote(system, path, content),
+        )
 
     def delete(self, *names: str) -> None:
         """Delete files where they are there."""
         for name in names:
-            if not is_url(self.store):
-                (Path(self.store) / self.path / name).unlink(missing_ok=True)
-            else:
-                self._remotely(name, _delete_remote)
+            self._patiently(name, lambda path: path.unlink(missing_ok=True), _delete_remote)
 
-    def _remotely(self, name: str, action: Callable[[Any, str], T]) -> T:
-        """Act on a file of a remote store, again where the store does not answer."""
+    def _patiently(self, name: str, locally: Callable[[Path], T], remotely: Callable[[Any, str], T]) -> T:
+        """Act on a file, again where the store does not answer: a bucket, or a folder that machines share."""
 
         def attempt() -> T:
-            system, root = _remote(self.store)
             try:
-                return action(system, f"{root}/{self.path / name}")
+                if not is_url(self.store):
+                    return locally(Path(self.store) / self.path / name)
+                system, root = _remote(self.store)
+                return remotely(system, f"{root}/{self.path / name}")
             except OSError as error:
-                raise AwayError(str(error).splitlines()[0]) from error
+                reason = error.strerror or str(error).splitlines()[0]
+                if is_url(self.store) or error.errno in PASSING_ERRORS:
+                    raise AwayError(reason) from error
+                raise UserError(
+                    f"{self.place(name)}: cannot be used ({reason}); mend that, or move the store"
+                ) from error
 
         return patiently(attempt, where=f"store {self.store}", patience_seconds=PATIENCE_SECONDS)
 
@@ -96,9 +98,12 @@ def trial_folder(study: Files, number: int) -> Files:
 
 
 def refuse_unknown_store(store: str) -> None:
-    """Raise :class:`UserError` for a URL of a kind that pyarrow does not know."""
+    """Raise :class:`UserError` for a URL of a kind that pyarrow does not know, or a bucket that nobody has heard of."""
     if is_url(store):
-        _remote(store)
+        try:
+            _remote(store)
+        except OSError as error:
+            raise UserError(f"store {store}: cannot be reached ({str(error).splitlines()[0]})") from error
 
 
 @lru_cache
@@ -111,7 +116,7 @@ def _remote(store: str) -> tuple[Any, str]:
     once = f"{'&' if '?' in store else '?'}allow_delayed_open=true" if store.startswith("s3:") else ""
     try:
         system, root = FileSystem.from_uri(store + once)
-    except (ArrowException, OSError, ValueError) as error:
+    except (ArrowException, ValueError) as error:
         message = str(error).splitlines()[0]
         raise UserError(f"store {store}: {message} (a store is a folder, or such as s3://bucket/prefix)") from error
     if not root.strip("/"):
@@ -119,6 +124,13 @@ def _remote(store: str) -> tuple[Any, str]:
             f"store {store}: names no bucket or folder (a store is a folder, or such as s3://bucket/prefix)"
         )
     return system, root.rstrip("/")
+
+
+def _read_local(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _read_remote(system: Any, path: str) -> bytes | None:
@@ -159,6 +171,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            file.flush()
+            # A machine that loses its power would else leave a name without content.
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:

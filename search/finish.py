@@ -39,8 +39,9 @@ def complete_members(
 
     What one of them lacks does not hold up the others; where MLflow does not answer, ``repareto sync`` does the rest.
     """
+    study_id = ledger.header()["id"]
     try:
-        runs = _patiently(lambda: connect_runs(config))
+        runs = _patiently(lambda: connect_runs(config, study_id))
         lacking = [record for record in records if not record.measured or runs.model_uri(record.number) is None]
         if lacking:
             say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
@@ -108,7 +109,7 @@ def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: Tr
 def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Path) -> str:
     """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
     try:
-        runs = connect_runs(config)
+        runs = connect_runs(config, ledger.header()["id"])
         runs.write_trial(record)
         uri = log_trial_model(ledger, config, runs, record, onnx_path)
         description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"

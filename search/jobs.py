@@ -157,7 +157,7 @@ def follow(client: JobSubmissionClient, job: str, address: str) -> int:
                 log.end()
                 return _status(info)
         except (OSError, RuntimeError) as error:
-            if "404" in str(error):
+            if "status code 404" in str(error):
                 raise UserError(
                     f"{address}: does not know the job {job} any more (was its head started anew?); "
                     "the same command again goes on from the ledger"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -16,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import UserError
 from ..spaces.imports import make_importable
+from .addresses import has_password, options_of, without_password
 from .jobs import connect, follow
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-    from .config import ConfigFile
+    from .config import Config, ConfigFile
 
 PACKAGE = Path(__file__).parents[1]
 # What a user's own modules may have in all: the head keeps them in memory.
 MODULES_BYTES = 10 * 2**20
-SECRET_IN_URL = re.compile(r"(\w+://[^/\s:@]*):[^/\s@]+@")
 
 
 def launch(
@@ -46,7 +45,9 @@ def launch(
     depends on. Raises :class:`UserError` for a mistake in the config, before anything is sent, and for an address
     that is no Ray dashboard or lets nobody in.
     """
-    study, words = _checked_search(config, overrides, trials, time_budget)
+    search, words = _checked_search(config, overrides, trials, time_budget)
+    study = search.study
+    again = f"{study}{options_of(search)} --address {address}"
     _refuse_secrets([*words, config.read_text(encoding="utf-8")])
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="repareto-job-") as folder:
@@ -55,13 +56,13 @@ def launch(
         job = _submit(client, f"repareto-{study}", words, Path(folder), {"study": study}, install=install)
     say(f"job {job}: study {study} on {address}")
     if detach:
-        say(f"look at it:  repareto status {study} --address {address}")
-        say(f"stop it:     repareto stop {study} --address {address}")
+        say(f"look at it:  repareto status {again}")
+        say(f"stop it:     repareto stop {again}")
         return 0
     try:
         return follow(client, job, address)
     except KeyboardInterrupt:
-        say(f"the search goes on without you; it ends by:  repareto stop {study} --address {address}")
+        say(f"the search goes on without you; it ends by:  repareto stop {again}")
         return 130
 
 
@@ -82,8 +83,8 @@ def run_as_job(address: str, words: Sequence[str]) -> int:
 
 def _checked_search(
     config: Path, overrides: list[str], trials: int | None, time_budget: str | None
-) -> tuple[str, list[str]]:
-    """Return the name of the study and the words of ``repareto`` that search for it, once all that was tried here."""
+) -> tuple[Config, list[str]]:
+    """Return the config and the words of ``repareto`` that search by it, once all that was tried here."""
     from .config import ConfigFile
     from .parts import Parts
     from .units import parse_quantity
@@ -103,7 +104,7 @@ def _checked_search(
     with settings.naming_lines():
         Parts(study)
     words = ["search", config.name, *(word for text in overrides for word in ("--set", text))]
-    return study.study, [*words, *more, "--set", "workers.address=auto"]
+    return study, [*words, *more, "--set", "workers.address=auto"]
 
 
 def _store(settings: ConfigFile) -> list[str]:
@@ -139,6 +140,15 @@ def _submit(
     }
     if install:
         environment["pip"] = requirements()
+    try:
+        return _submit_now(client, name, words, labels, environment)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"the cluster does not take the job ({str(error).strip().splitlines()[0]})") from error
+
+
+def _submit_now(
+    client: JobSubmissionClient, name: str, words: Sequence[str], labels: dict[str, str], environment: dict[str, Any]
+) -> str:
     return client.submit_job(
         entrypoint=shlex.join(["python", "-m", "repareto.search", *words]),
         submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
@@ -150,9 +160,10 @@ def _submit(
 def _refuse_secrets(texts: Sequence[str]) -> None:
     """Raise :class:`UserError` for a URL with a password in what would be sent."""
     for text in texts:
-        if found := SECRET_IN_URL.search(text):
+        if has_password(text):
+            place = next(without_password(line).strip() for line in text.splitlines() if has_password(line))
             raise UserError(
-                f"{found[1]}:…@: a password would stand in Ray's dashboard for all to see; "
+                f"{place}: a password would stand in Ray's dashboard for all to see; "
                 "leave it out and set it in the environment of the cluster's nodes"
             )
 

@@ -2,7 +2,7 @@
 
 No clocks are compared. A holder is dead when its beats do not change for :data:`DEAD_SECONDS` of the watcher's own
 time, or when it was a process of this machine that is gone. A holder whose beats could not be written for so long
-holds nothing any more and must not write (Gray and Cheriton, 1989: leases as a fault-tolerant lock).
+holds nothing any more (Gray and Cheriton, 1989): each of its transactions looks at the lease before it commits.
 """
 
 from __future__ import annotations
@@ -20,19 +20,34 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Boolean, Column, Engine, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from ..spaces.errors import UserError
-from .addresses import LedgerAddress
+from .addresses import LedgerAddress, without_password
 from .database import open_storage
-from .patience import AwayError
+from .patience import AwayError, patiently
 
 BEAT_SECONDS = 2.0
 DEAD_SECONDS = 8.0
 # The holder gives up before others may take over.
 VALID_SECONDS = DEAD_SECONDS - BEAT_SECONDS
 WATCH_SECONDS = 0.25
+UNFENCED = "repareto_unfenced"
 
 _METADATA = MetaData()
 _LEASES = Table(
@@ -107,7 +122,8 @@ class Leases:
     """The leases of all studies in one database."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        # Marked, for the leases' own transactions are not fenced.
+        self._engine = engine.execution_options(**{UNFENCED: True})
         try:
             _METADATA.create_all(engine)
         except (IntegrityError, OperationalError, ProgrammingError):
@@ -185,7 +201,8 @@ def hold_lease(address: LedgerAddress, study: str) -> Iterator[Lease]:
 
     Raises :class:`UserError` that names the other driver, or says why the database cannot be used.
     """
-    lease = Leases(open_storage(address, create=True).engine).take(study)
+    engine = open_storage(address, create=True).engine
+    lease = patiently(lambda: Leases(engine).take(study), where=f"ledger {without_password(address)}")
     try:
         yield lease
     finally:
@@ -201,6 +218,7 @@ class Lease:
         self._lost_to: Holder | None = None
         self._stop_requested = False
         self._released = threading.Event()
+        self._fenced: list[Engine] = []
         self._thread = threading.Thread(target=self._beat_on, name="lease", daemon=True)
         self._thread.start()
 
@@ -214,15 +232,34 @@ class Lease:
             # The thread did not get to it, as when this machine slept.
             self._beat()
         if self._lost_to is not None:
-            raise LeaseLostError(
-                f"study {self._study}: {self._lost_to} has taken over while this driver did not answer; "
-                "nothing is lost, that one goes on"
-            )
+            raise self._lost_error()
+
+    def _lost_error(self) -> LeaseLostError:
+        return LeaseLostError(
+            f"study {self._study}: {self._lost_to or 'another driver'} has taken over while this one did not answer; "
+            "nothing is lost, that one goes on"
+        )
+
+    def fence(self, engine: Engine) -> None:
+        """Have each transaction on that engine look at the lease before it commits."""
+        event.listen(engine, "commit", self._refuse_unheld)
+        self._fenced.append(engine)
+
+    def _refuse_unheld(self, connection: Connection) -> None:
+        """Let no transaction of this process's ledger through that another driver would be surprised by."""
+        if connection.get_execution_options().get(UNFENCED):
+            return
+        # Locked until the commit is through, so that nobody takes over in between. SQLite locks the whole file.
+        held = connection.execute(select(_LEASES.c.token).where(self._mine).with_for_update(read=True)).first()
+        if held is None:
+            raise self._lost_error()
 
     def release(self) -> None:
         """Let others drive at once."""
         self._released.set()
         self._thread.join()
+        for engine in self._fenced:
+            event.remove(engine, "commit", self._refuse_unheld)
         try:
             with self._engine.begin() as connection:
                 connection.execute(update(_LEASES).where(self._mine).values(token=""))

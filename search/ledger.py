@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -51,11 +52,15 @@ logger = logging.getLogger("repareto")
 class Ledger:
     """The trials of one study. Reads and writes wait while the database is away."""
 
-    def __init__(self, storage: RDBStorage, address: LedgerAddress, study_id: int, name: str) -> None:
+    def __init__(
+        self, storage: RDBStorage, address: LedgerAddress, study_id: int, name: str, lease: Lease | None = None
+    ) -> None:
         self.name, self.address = name, address
         self._storage = storage
         self._study_id = study_id
-        self._lease: Lease | None = None
+        self._lease = lease
+        if lease is not None:
+            lease.fence(storage.engine)
         self._ids: dict[int, int] | None = None
         self._latest = 0.0
         self._clock_was_told = False
@@ -70,24 +75,38 @@ class Ledger:
         """
         storage = open_storage(address, create=True)
         directions = [StudyDirection.MINIMIZE] * len(header["reference"])
-        ledger = cls(storage, address, storage.create_new_study(directions, name), name)
-        ledger._lease = lease
         header = {**header, "format": FORMAT, "id": uuid.uuid4().hex}
-        storage.set_study_user_attr(ledger._study_id, HEADER_KEY, json.dumps(header))
-        return ledger
+
+        def create() -> Ledger:
+            try:
+                study_id = storage.create_new_study(directions, name)
+            except DuplicatedStudyError:
+                # By an attempt whose end was not heard of.
+                study_id = storage.get_study_id_from_name(name)
+            storage.set_study_user_attr(study_id, HEADER_KEY, json.dumps(header))
+            return cls(storage, address, study_id, name, lease)
+
+        return patiently(create, where=f"ledger {without_password(address)}")
 
     @classmethod
     def find(cls, address: LedgerAddress, name: str, lease: Lease | None = None) -> Ledger | None:
-        """Return the study of that name, or None."""
+        """Return the study of that name, or None; raises :class:`UserError` for a study that is not repareto's."""
         storage = open_storage(address, create=True)
+        return patiently(lambda: cls._find(storage, address, name, lease), where=f"ledger {without_password(address)}")
+
+    @classmethod
+    def _find(cls, storage: RDBStorage, address: LedgerAddress, name: str, lease: Lease | None) -> Ledger | None:
         try:
-            ledger = cls(storage, address, storage.get_study_id_from_name(name), name)
+            ledger = cls(storage, address, storage.get_study_id_from_name(name), name, lease)
         except KeyError:
             return None
-        ledger._lease = lease
         if ledger._has_header():
             ledger._refuse_another_format()
             return ledger
+        if storage.get_n_trials(ledger._study_id) > 0:
+            raise UserError(
+                f'study "{name}" in {without_password(address)} is not one of repareto\'s; choose another study name'
+            )
         # A driver was killed between the two writes of a creation: there is no trial yet.
         storage.delete_study(ledger._study_id)
         return None
@@ -260,11 +279,13 @@ class Ledger:
         def create() -> int:
             # It may have been made by an attempt whose end was not heard of.
             made = self._find_trial(number, beginning)
-            return self._storage.create_new_trial(self._study_id, template) if made is None else made
+            if made is None:
+                made = self._storage.create_new_trial(self._study_id, template)
+            if self._storage.get_trial_number_from_id(made) != number:
+                raise UserError(f'study "{self.name}": another process writes to it; stop that one')
+            return made
 
-        trial_id = self._write(create)
-        assert self._storage.get_trial_number_from_id(trial_id) == number, "another process wrote to the study"
-        self._trial_ids[number] = trial_id
+        self._trial_ids[number] = self._write(create)
         return number
 
     def _find_trial(self, number: int, beginning: Mapping[str, Any]) -> int | None:

@@ -25,7 +25,8 @@ from .plots import front_html, front_png
 from .records import State, TrialRecord, measured_figures, profile_figures
 from .results import Results, objective_values
 
-STUDY_TAG, TRIAL_TAG, MODEL_TAG = "repareto.study", "repareto.trial", "repareto.model"
+STUDY_TAG, STUDY_ID_TAG = "repareto.study", "repareto.study_id"
+TRIAL_TAG, MODEL_TAG = "repareto.trial", "repareto.model"
 PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_TAG = "epochs"
 """How many epochs of a running trial are written; MLflow writes it after them."""
@@ -73,10 +74,13 @@ class _Child:
 class MlflowRuns:
     """The runs of one study on one tracking server."""
 
-    def __init__(self, uri: str, artifacts: str | None, study: str, budgets: Sequence[Budget]) -> None:
+    def __init__(
+        self, uri: str, artifacts: str | None, study: str, budgets: Sequence[Budget], study_id: str = ""
+    ) -> None:
         """Connect, find or make the experiment and the parent run, and read what is written already.
 
-        ``artifacts`` is where a new experiment keeps its files; None leaves that to the server.
+        ``artifacts`` is where a new experiment keeps its files; None leaves that to the server. ``study_id`` tells a
+        study from an older one of the same name, whose runs are deleted.
         """
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -84,9 +88,17 @@ class MlflowRuns:
         self._client = MlflowClient(tracking_uri=uri)
         self._study, self._budgets = study, tuple(budgets)
         self._experiment_id = self._find_or_create_experiment(artifacts)
-        runs = list(self._search(f"tags.`{STUDY_TAG}` = '{study}'"))
+        self._study_id = study_id
+        runs = [run for run in self._search(f"tags.`{STUDY_TAG}` = '{study}'") if not self._deleted_as_older(run)]
         self._read_parent([run for run in runs if run.data.tags.get("role") == "study"])
         self._read_children([run for run in runs if run.data.tags.get("role") == "trial"])
+
+    def _deleted_as_older(self, run: Any) -> bool:
+        """Delete a run of an older study of this name, and return whether it was one."""
+        is_older = run.data.tags.get(STUDY_ID_TAG, self._study_id) != self._study_id
+        if is_older:
+            self._client.delete_run(run.info.run_id)
+        return is_older
 
     def _find_or_create_experiment(self, artifacts: str | None) -> str:
         experiment = self._client.get_experiment_by_name(self._study)
@@ -121,7 +133,7 @@ class MlflowRuns:
         self._steps_written = sum(int(self._counts_written.get(name, 0)) for name in trained)
 
     def _new_parent(self) -> Any:
-        tags = {STUDY_TAG: self._study, "role": "study"}
+        tags = {STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, "role": "study"}
         return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
 
     def _read_children(self, runs: Sequence[Any]) -> None:
@@ -190,7 +202,8 @@ class MlflowRuns:
 
     def _new_child(self, record: TrialRecord) -> _Child:
         tags = {
-            STUDY_TAG: self._study, TRIAL_TAG: str(record.number), PARENT_TAG: self.parent_run_id, "role": "trial",
+            STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, TRIAL_TAG: str(record.number),
+            PARENT_TAG: self.parent_run_id, "role": "trial",
             "on_front": "false", "candidate": record.candidate.digest, **_state_tags(record),
         }  # fmt: skip
         started_ms = int(record.started * 1000)

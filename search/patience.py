@@ -20,6 +20,10 @@ class AwayError(UserError):
     """A server did not answer. Whether what was asked of it was done is not known."""
 
 
+class GoneError(UserError):
+    """A server has not answered for longer than one waits."""
+
+
 def patiently(
     attempt: Callable[[], T],
     *,
@@ -29,7 +33,7 @@ def patiently(
 ) -> T:
     """Return what ``attempt`` returns, called again while it raises :class:`AwayError`.
 
-    An attempt must be one that can be made twice. Raises :class:`UserError` after ``patience_seconds``.
+    An attempt must be one that can be made twice. Raises :class:`GoneError` after ``patience_seconds``.
     """
     deadline: float | None = None
     seconds = FIRST_PAUSE_SECONDS
@@ -42,7 +46,7 @@ def patiently(
                 deadline = now + patience_seconds
                 logger.warning("%s does not answer (%s); waiting for it", where, error)
             if now >= deadline:
-                raise UserError(
+                raise GoneError(
                     f"{where}: has not answered for {patience_seconds:.0f} s ({error}); "
                     "start it and run the same command again: nothing is lost"
                 ) from error

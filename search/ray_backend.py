@@ -114,6 +114,8 @@ class StudySearcher(_WithoutSnapshot, Searcher):
     def _end(self, number: int, result: dict[str, Any]) -> None:
         if "fatal" in result:
             self._trouble.keep(UserError(result["fatal"]))
+        elif "lost" in result:
+            self._study.lose_worker(number, Loss(result["lost"], is_charged=False))
         elif "failed" in result:
             self._study.fail(number, result["failed"])
         elif "measurement" in result:
@@ -174,6 +176,17 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
             self._trouble.keep(error)
             goes_on = False
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def choose_trial_to_run(self, controller: Any) -> Any:
+        """Return the next trial to start; when the search ends, give back those for which there was no place yet."""
+        waiting = [trial for trial in controller.get_live_trials() if trial.status == trial.PENDING]
+        if not waiting:
+            return None
+        if self._study.stopping or self._trouble.error is not None:
+            for trial in waiting:
+                controller.stop_trial(trial)
+            return None
+        return min(waiting, key=lambda trial: trial.config["number"])
 
     def on_trial_error(self, _controller: Any, trial: Any) -> None:
         number = trial.config["number"]

@@ -30,6 +30,14 @@ def read_trials(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
             # By the table's own key, in which order its rows were written.
             return connection.execute(chosen.where(trial.study_id == study_id).order_by(*model.__table__.primary_key))
 
+        # First, for a trial's state is written last: what belongs to it is there when that is read.
+        trials = connection.execute(
+            sqlalchemy.select(
+                trial.trial_id, trial.number, trial.state, trial._datetime_start_utc, trial._datetime_complete_utc
+            )
+            .where(trial.study_id == study_id)
+            .order_by(trial.number)
+        ).all()
         values: dict[int, dict[int, float]] = defaultdict(dict)
         for trial_id, objective, value, kind in rows(
             models.TrialValueModel,
@@ -49,9 +57,6 @@ def read_trials(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
                 found[trial_id][key] = json.loads(text)
             attributes.append(found)
         user, system = attributes
-        chosen = sqlalchemy.select(
-            trial.trial_id, trial.number, trial.state, trial._datetime_start_utc, trial._datetime_complete_utc
-        )
         return [
             FrozenTrial(
                 number=number,
@@ -67,9 +72,7 @@ def read_trials(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
                 intermediate_values={},
                 trial_id=trial_id,
             )
-            for trial_id, number, state, began, ended in connection.execute(
-                chosen.where(trial.study_id == study_id).order_by(trial.number)
-            )
+            for trial_id, number, state, began, ended in trials
         ]
 
 

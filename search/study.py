@@ -112,8 +112,13 @@ class Study:
         """Return the next trial to train, an interrupted one first, or None when there is nothing to start now."""
         if self.stopping:
             return None
-        if self._interrupted:
+        while self._interrupted:
             record = self.results.record(self._interrupted.popleft())
+            epoch = len(record.curve)
+            if self._rungs is not None and epoch > 0 and not self._rungs.goes_on(record.number, epoch):
+                # It was interrupted between an epoch and the decision that the epoch called for.
+                self._stop(record, epoch)
+                continue
             self._notify(record)
             return record
         if self.results.trained + self.results.counts[State.RUNNING] >= self._trials:

@@ -37,7 +37,7 @@ def default_artifacts(store: Path) -> str:
     return (store / "mlartifacts").absolute().as_uri()
 
 
-def connect_runs(config: Config) -> MlflowRuns:
+def connect_runs(config: Config, study_id: str) -> MlflowRuns:
     """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
     from .mlflow_runs import MlflowRuns
 
@@ -45,7 +45,7 @@ def connect_runs(config: Config) -> MlflowRuns:
     if uri is None:
         folder = folder_of(config.store, "MLflow's own store", "name a server: `tracking: http://host:5000`")
         uri, artifacts = default_tracking_uri(folder), default_artifacts(folder)
-    return MlflowRuns(uri, artifacts, config.study, config.parsed_budgets())
+    return MlflowRuns(uri, artifacts, config.study, config.parsed_budgets(), study_id)
 
 
 class MlflowView:

@@ -7,7 +7,7 @@ import json
 import math
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..trainers.data.dataset import Dataset
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
 from .checkpoints import Checkpoints
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
+from .patience import GoneError
 from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 
@@ -78,12 +79,16 @@ class CandidateTrainable(tune.Trainable):
             return self._step()
         except TrainingDivergedError as error:
             return {"done": True, "failed": str(error)}
+        except GoneError as error:
+            # From here the store cannot be reached; from another node it may be.
+            return {"done": True, "lost": str(error)}
         except UserError as error:
             # Such as a full disk: the next candidate would fare no better.
             return {"done": True, "fatal": str(error)}
         except Exception as error:
             # The candidate has failed, the search has not; the whole story stands beside its weights.
-            self._folder.write("error.txt", traceback.format_exc().encode())
+            with suppress(UserError):
+                self._folder.write("error.txt", traceback.format_exc().encode())
             return {"done": True, "failed": f"{type(error).__name__}: {error} (see {self._folder.place('error.txt')})"}
 
     def _step(self) -> dict[str, Any]:
@@ -111,7 +116,11 @@ class CandidateTrainable(tune.Trainable):
     def _known_end(self) -> dict[str, Any] | None:
         """Return the last result of a trial that was measured already, by a worker whose driver did not hear of it."""
         content = self._folder.read(MEASUREMENT)
-        document = {} if content is None else json.loads(content)
+        try:
+            document = {} if content is None else json.loads(content)
+        except ValueError:
+            # Cut short: the checkpoint is there to measure again.
+            return None
         return document["result"] if document.get("identity") == self._identity else None
 
     def _start(self) -> SupervisedTrainer:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from repareto.search.addresses import absolute, folder_of, is_url, ledger_address, without_password
+from repareto.search.addresses import absolute, folder_of, has_password, is_url, ledger_address, without_password
 from repareto.search.database import open_storage
 from repareto.search.ledger import Ledger
 from repareto.search.patience import AwayError, patiently
@@ -35,7 +35,13 @@ def complaint(address: str) -> str:
 
 
 def test_what_is_no_address_of_a_database() -> None:
-    for address in ("nonsense", "mysql://me:secret@host/db", "postgresql://me@host", "http://host/x"):
+    for address in (
+        "nonsense",
+        "mysql://me:secret@host/db",
+        "postgresql://me@host",
+        "http://host/x",
+        "postgresql://u:secret@h:port/d",
+    ):
         assert "not of the form postgresql://user@host:5432/database" in complaint(address)
 
 
@@ -142,6 +148,11 @@ def test_addresses_as_they_are_shown() -> None:
     assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://me@host:5432/db"
     assert without_password("postgresql://me@host/db") == "postgresql://me@host/db"
     assert without_password(Path("runs")) == "runs"
+    # As people write them: not percent-encoded, or in the query.
+    assert without_password("postgresql://me:a/b@c@host/db") == "postgresql://me@host/db"
+    assert without_password("postgresql://me@host/db?password=a&x=1") == "postgresql://me@host/db?password=***&x=1"
+    assert has_password("postgresql://me:a/b@host/db") and has_password("postgresql://host/db?password=a")
+    assert not has_password("postgresql://me@host:5432/db") and not has_password("http://host:5000/path")
 
 
 def test_stores_that_are_folders_and_those_that_are_not() -> None:

@@ -68,6 +68,28 @@ def test_a_store_that_does_not_answer_is_waited_for_and_then_told(tmp_path: Path
     assert "waiting for it" in caplog.text
 
 
+def test_a_shared_folder_that_is_away_for_a_moment_is_waited_for(tmp_path: Path, monkeypatch, caplog) -> None:
+    honest, calls = os.replace, 0
+
+    def replace(*names: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        honest(*names)
+
+    monkeypatch.setattr("repareto.search.files.os.replace", replace)
+    Files(str(tmp_path)).write("x", b"1")
+    assert Files(str(tmp_path)).read("x") == b"1"
+    assert "Stale file handle" in caplog.text and "answers again" in caplog.text
+
+
+def test_a_folder_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match=r"file/x: cannot be used \(.*; mend that, or move the store"):
+        Files(str(tmp_path / "file")).write("x", b"1")
+
+
 def test_sealed_tensors_come_back() -> None:
     state = unseal(seal({"weight": torch.arange(3), "epoch": 4}))
     assert state["epoch"] == 4 and state["weight"].tolist() == [0, 1, 2]

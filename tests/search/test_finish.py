@@ -1,5 +1,7 @@
 """The end of a search, where MLflow may be away for a moment or for good."""
 
+from types import SimpleNamespace
+
 import pytest
 from mlflow.exceptions import MlflowException
 from requests import ConnectionError as NoAnswer
@@ -24,7 +26,7 @@ def complete(lab, monkeypatch):
         done: list[int] = []
         said: list[str] = []
 
-        def connect(_config: Config) -> Runs:
+        def connect(_config: Config, _study_id: str) -> Runs:
             if connecting:
                 raise connecting.pop(0)
             return Runs()
@@ -38,7 +40,8 @@ def complete(lab, monkeypatch):
         monkeypatch.setattr(finish, "_complete_member", member)
         monkeypatch.setattr(finish, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
         config = Config(study="s", data={"source": "digits"}, space={"name": "repcnn"}, tracking="http://server")
-        finish.complete_members(None, config, [lab.record(number) for number in range(3)], said.append)
+        ledger = SimpleNamespace(header=lambda: {"id": "a"})
+        finish.complete_members(ledger, config, [lab.record(number) for number in range(3)], said.append)
         return done, said
 
     return complete

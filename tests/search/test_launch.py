@@ -310,7 +310,7 @@ def test_interrupted_launch_leaves_the_search_and_says_how_to_stop_it(cluster, c
     client, said = cluster(Client(answers=[KeyboardInterrupt()])), []
     assert submit(config, "store=/shared", detach=False, said=said) == 130
     assert not client.stopped
-    assert "repareto stop mine --address http://head:8265" in said[-1]
+    assert "repareto stop mine --store /shared --address http://head:8265" in said[-1]
 
 
 def test_interrupted_command_is_stopped(cluster):

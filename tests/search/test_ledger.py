@@ -1,9 +1,12 @@
 """The one ledger: what it says happened, happened, also for the next driver."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -19,6 +22,7 @@ from repareto.search.database import open_storage
 from repareto.search.lease import LeaseLostError, hold_lease
 from repareto.search.ledger import Ledger, constraint_attributes
 from repareto.search.patience import AwayError
+from repareto.search.read_trials import read_trials
 from repareto.search.records import EpochPoint, Loss, State
 from repareto.search.results import objective_values
 from repareto.spaces.errors import UserError
@@ -382,12 +386,77 @@ def test_an_end_that_was_not_heard_of_is_written_once(lab, ledger, reopened, mon
     assert reopened().records()[0].state is State.FINISHED
 
 
+def test_a_study_of_somebody_else_is_left_alone(lab, store: LedgerAddress) -> None:
+    """A plain Optuna study of that name, with a trial."""
+    headerless(store)
+    storage = open_storage(store, create=True)
+    storage.create_new_trial(storage.get_study_id_from_name("study"))
+    with pytest.raises(UserError, match=r'study "study" in .* is not one of repareto\'s; choose another study name'):
+        lab.ledger(store)
+    assert storage.get_n_trials(storage.get_study_id_from_name("study")) == 1
+
+
+def test_a_reader_beside_a_driver_sees_whole_trials(lab, ledger: Ledger, reopened, monkeypatch) -> None:
+    """A trial that ends while the trials are being read: either state, and never a state without what belongs to it."""
+    number = start(lab, ledger)
+    honest, calls = sqlalchemy.Connection.execute, 0
+
+    def execute(connection: sqlalchemy.Connection, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = honest(connection, *arguments, **options)
+        if calls == 1:
+            monkeypatch.setattr(sqlalchemy.Connection, "execute", honest)
+            rows = result.all()
+            other = reopened()
+            other.fail(number, "x")
+            start(lab, other, 1)
+            return SimpleNamespace(all=lambda: rows)
+        return result
+
+    reader = reopened()
+    monkeypatch.setattr(sqlalchemy.Connection, "execute", execute)
+    trials = read_trials(reader._storage.engine, reader._study_id)
+    assert [record.state for record in reader.records(trials)] == [State.RUNNING]
+    assert [record.state for record in reopened().records()] == [State.FAILED, State.RUNNING]
+
+
+def test_a_creation_that_was_not_heard_of_is_one_study(lab, store: LedgerAddress, monkeypatch) -> None:
+    flaky = _Flaky(monkeypatch, "create_new_study")
+    assert start(lab, Ledger.create(store, "study", lab.header())) == 0
+    assert flaky.broken == 1
+    assert len(open_storage(store, create=False).get_all_studies()) == 1
+
+
+def test_a_driver_that_slept_between_its_look_and_its_write_is_fenced(lab, store: LedgerAddress, reopened) -> None:
+    """Another one took over in between: the transaction itself looks at the lease before it commits."""
+    with hold_lease(store, "study") as lease:
+        ledger = Ledger.create(store, "study", lab.header(), lease)
+        number = start(lab, ledger)
+        lease._released.set()
+        lease._thread.join()
+        with psycopg_or_sqlite(store) as connection:
+            connection.execute("UPDATE repareto_leases SET token = 'another', beats = beats + 1")
+        lease.ensure()  # passes: the last beat was a moment ago
+        with pytest.raises(LeaseLostError, match="has taken over"):
+            ledger.fail(number, "x")
+    assert [record.state for record in reopened().records()] == [State.RUNNING]
+
+
+@contextmanager
+def psycopg_or_sqlite(store: LedgerAddress) -> Iterator[Any]:
+    """A connection of another process's, as far as this one's can tell."""
+    connection = sqlite3.connect(store / "ledger.db") if isinstance(store, Path) else psycopg.connect(store)
+    with contextlib.closing(connection), connection:
+        yield connection
+
+
 def test_who_has_lost_the_lease_writes_no_more(lab, store: LedgerAddress, reopened) -> None:
     with hold_lease(store, "study") as lease:
         ledger = Ledger.create(store, "study", lab.header(), lease)
         number = start(lab, ledger)
-        with open_storage(store, create=False).engine.begin() as connection:
-            connection.execute(sqlalchemy.text("UPDATE repareto_leases SET token = 'another'"))
+        with psycopg_or_sqlite(store) as connection:
+            connection.execute("UPDATE repareto_leases SET token = 'another'")
         lease._beat()
         with pytest.raises(LeaseLostError, match=r"study study: .* has taken over"):
             ledger.fail(number, "x")

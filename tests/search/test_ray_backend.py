@@ -177,6 +177,56 @@ def test_without_places_a_stop_ends_the_search_and_nothing_else_does(lab, tmp_pa
     assert ray.searcher.suggest("a") == Searcher.FINISHED
 
 
+def test_a_worker_without_its_store_has_lost_its_trial_and_is_not_charged(lab, tmp_path: Path) -> None:
+    study = lab.study(tmp_path, trials=1)
+    ray = Ray(study, tmp_path)
+    ray.result("a", ray.start("a"), {"done": True, "lost": "store s3://b: has not answered"})
+    (record,) = study.results.records
+    assert record.state is State.RUNNING and record.losses == (Loss("store s3://b: has not answered", False),)
+    assert ray.start("b")["number"] == 0
+
+
+class Controller:
+    """Ray's, as far as a scheduler sees it."""
+
+    def __init__(self, ray: Ray, statuses: dict[str, str]) -> None:
+        self.ray = ray
+        self.trials = {
+            name: SimpleNamespace(status=status, PENDING="PENDING", config=ray.start(name), name=name)
+            for name, status in statuses.items()
+        }
+
+    def get_live_trials(self) -> set:
+        return {trial.name: trial for trial in self.trials.values() if trial.status != "TERMINATED"}.values()
+
+    def stop_trial(self, trial) -> None:
+        assert trial.status == "PENDING"
+        trial.status = "TERMINATED"
+        self.ray.searcher.on_trial_complete(trial.name)
+
+
+def test_trials_start_in_the_order_of_their_numbers(lab, tmp_path: Path) -> None:
+    ray = Ray(lab.study(tmp_path, trials=3), tmp_path)
+    controller = Controller(ray, {"a": "RUNNING", "b": "PENDING", "c": "PENDING"})
+    assert ray.scheduler.choose_trial_to_run(controller) is controller.trials["b"]
+
+
+def test_a_stop_does_not_wait_for_trials_that_never_began(lab, tmp_path: Path) -> None:
+    """As when an autoscaler is asked for more nodes than it has."""
+    study = lab.study(tmp_path, trials=3)
+    ray = Ray(study, tmp_path)
+    controller = Controller(ray, {"a": "RUNNING", "b": "PENDING", "c": "PENDING"})
+    study.request_stop()
+    assert ray.scheduler.choose_trial_to_run(controller) is None
+    assert {name: trial.status for name, trial in controller.trials.items()} == {
+        "a": "RUNNING", "b": "TERMINATED", "c": "TERMINATED"
+    }  # fmt: skip
+    assert ray.searcher.suggest("d") is None, "one runs yet"
+    ray.searcher.on_trial_complete("a")
+    assert ray.searcher.suggest("d") == Searcher.FINISHED
+    assert all(record.state is State.RUNNING for record in study.results.records), "for the next driver"
+
+
 def test_what_a_worker_notes_is_said(lab, tmp_path: Path) -> None:
     ray = Ray(lab.study(tmp_path, trials=1), tmp_path)
     ray.result("a", ray.start("a"), {"notes": json.dumps(["its checkpoint was cut short"])})

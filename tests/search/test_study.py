@@ -291,7 +291,7 @@ def test_a_deadline_leaves_running_trials_to_the_next_driver(lab, tmp_path: Path
     assert lab.train(study, second, until=2)
     clock.now = 200.0
     assert study.out_of_time and study.unfinished
-    assert not study.report_epoch(second.number, 3, EpochPoint(0.5, 1.0, 0.1))
+    assert not study.report_epoch(second.number, 3, EpochPoint(0.0, 1.0, 0.1))
     assert study.state_of(second.number) is State.RUNNING
     assert study.next_trial() is None
 

@@ -48,6 +48,21 @@ def test_nodes_that_always_go_with_one_candidate_are_its_fault_in_the_end(lab, t
     assert record.state is State.FAILED and "was lost 20 times" in record.reason
 
 
+def test_a_decision_that_an_interrupted_driver_did_not_make_is_made_by_the_next(lab, tmp_path: Path) -> None:
+    """The epoch of a rung is in the ledger, and the driver ends before it decides."""
+    disturbed = lab.study(tmp_path, trials=12, rungs=(3,))
+    for _ in range(11):
+        lab.train(disturbed, disturbed.next_trial())
+    record = disturbed.next_trial()
+    lab.train(disturbed, record, until=2)
+    disturbed.request_stop()
+    disturbed.report_epoch(record.number, 3, EpochPoint(0.9, 1.0, 0.1))
+    again = lab.study(tmp_path, trials=12, rungs=(3,))
+    assert again.next_trial() is None
+    assert again.state_of(record.number) is State.STOPPED
+    assert again.results.record(record.number).reason == "dominated at the rung of epoch 3"
+
+
 @pytest.mark.parametrize("who", ["the lease", "a signal"])
 def test_a_stop_keeps_what_runs_for_another_time(lab, tmp_path: Path, who: str) -> None:
     asked = False

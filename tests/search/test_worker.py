@@ -1,5 +1,6 @@
 """One worker, without Ray's actors: epochs, checkpoints, the fused measurement, failures that are reported."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -112,6 +113,24 @@ def test_a_worker_killed_after_its_last_epoch_only_measures(dataset, tmp_path):
     assert figures([again]) == figures(whole)
 
 
+def test_a_measurement_cut_short_is_made_again(dataset, tmp_path):
+    whole = train(worker(dataset, tmp_path))
+    folder = folder_of(tmp_path)
+    folder.write(MEASUREMENT, folder.read(MEASUREMENT)[:30])
+    (again,) = train(worker(dataset, tmp_path))
+    assert figures([again]) == figures(whole)
+
+
+def test_a_store_that_is_gone_is_the_nodes_fault(dataset, tmp_path, monkeypatch):
+    def gone(*_arguments):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("repareto.search.files.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("repareto.search.files.os.replace", gone)
+    result = worker(dataset, tmp_path).step()
+    assert result["done"] and "Stale file handle" in result["lost"]
+
+
 def test_a_hung_epoch_ends_its_process(tmp_path):
     """For real, in a process of its own: the watchdog is not Python's, so that code which never returns is ended."""
     code = (
@@ -146,8 +165,6 @@ def test_a_fusion_that_differs_fails_the_trial(dataset, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_fatal_and_no_fault_of_the_candidate(dataset, tmp_path, monkeypatch):
-    import errno
-
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
