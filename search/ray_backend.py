@@ -161,10 +161,6 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
         self._epoch_timeout_seconds = epoch_timeout_seconds
         self._heard: dict[int, float] = {}
 
-    def on_trial_add(self, controller: Any, trial: Any) -> None:
-        super().on_trial_add(controller, trial)
-        self._heard[trial.config["number"]] = time.monotonic()
-
     def on_trial_result(self, _controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         self._heard[number] = time.monotonic()
@@ -179,7 +175,12 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
 
     def choose_trial_to_run(self, controller: Any) -> Any:
         """Return the next trial to start; when the search ends, give back those for which there was no place yet."""
-        waiting = [trial for trial in controller.get_live_trials() if trial.status == trial.PENDING]
+        live = controller.get_live_trials()
+        for trial in live:
+            # Ray calls this all the time, so it sees a trial's start soon after.
+            if trial.status == trial.RUNNING:
+                self._heard.setdefault(trial.config["number"], time.monotonic())
+        waiting = [trial for trial in live if trial.status == trial.PENDING]
         if not waiting:
             return None
         if self._study.stopping or self._trouble.error is not None:
@@ -192,7 +193,7 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
         number = trial.config["number"]
         try:
             if self._study.state_of(number) is State.RUNNING:
-                silent_seconds = time.monotonic() - self._heard.get(number, math.inf)
+                silent_seconds = time.monotonic() - self._heard.pop(number, math.inf)
                 loss = loss_of(error_text(trial), silent_seconds, self._epoch_timeout_seconds)
                 self._say(f"trial {number} lost its worker ({loss.cause})")
                 self._study.lose_worker(number, loss)

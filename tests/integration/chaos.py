@@ -194,7 +194,8 @@ def _kill_driver(_world: World, driver: Driver, _rng: random.Random) -> bool:
 
 
 def _kill_worker(world: World, _driver: Driver, rng: random.Random) -> bool:
-    return world.ray.kill_a_worker("CandidateTrainable", rng.choice) is not None
+    # Ray names an actor after the class that it was wrapped in at the time.
+    return world.ray.kill_a_worker("Trainable", rng.choice) is not None
 
 
 def _kill_node(world: World, _driver: Driver, rng: random.Random) -> bool:

@@ -192,7 +192,9 @@ class Controller:
     def __init__(self, ray: Ray, statuses: dict[str, str]) -> None:
         self.ray = ray
         self.trials = {
-            name: SimpleNamespace(status=status, PENDING="PENDING", config=ray.start(name), name=name)
+            name: SimpleNamespace(
+                status=status, PENDING="PENDING", RUNNING="RUNNING", config=ray.start(name), name=name
+            )
             for name, status in statuses.items()
         }
 
@@ -209,6 +211,24 @@ def test_trials_start_in_the_order_of_their_numbers(lab, tmp_path: Path) -> None
     ray = Ray(lab.study(tmp_path, trials=3), tmp_path)
     controller = Controller(ray, {"a": "RUNNING", "b": "PENDING", "c": "PENDING"})
     assert ray.scheduler.choose_trial_to_run(controller) is controller.trials["b"]
+
+
+def test_the_time_of_an_epoch_begins_when_its_trial_does(lab, tmp_path: Path, monkeypatch) -> None:
+    """And not when the trial was given out: it may have waited for a place for hours."""
+    now = 1000.0
+    monkeypatch.setattr("repareto.search.ray_backend.time.monotonic", lambda: now)
+    study = lab.study(tmp_path, trials=1)
+    ray = Ray(study, tmp_path)
+    ray.scheduler = StudyScheduler(study, ray.trouble, ray.said.append, epoch_timeout_seconds=60.0)
+    controller = Controller(ray, {"a": "PENDING"})
+    trial = controller.trials["a"]
+    ray.scheduler.choose_trial_to_run(controller)
+    now += 5000
+    trial.status = "RUNNING"
+    ray.scheduler.choose_trial_to_run(controller)
+    now += 59
+    ray.lose("a", trial.config, _write(tmp_path / "error.txt", KILLED))
+    assert study.results.records[0].losses[0].cause == "its process was killed or crashed"
 
 
 def test_a_stop_does_not_wait_for_trials_that_never_began(lab, tmp_path: Path) -> None:
