@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # The front's page has megabytes: it is not written anew for each of many quick trials.
 SECONDS_BETWEEN_PAGES = 10.0
 SECONDS_BETWEEN_WRITES = 0.5
+# Importing MLflow takes seconds, which a driver that starts would rather give its workers.
+SECONDS_BEFORE_START = 6.0
 RETRY_SECONDS = 5.0
 
 logger = logging.getLogger("repareto")
@@ -86,6 +88,7 @@ class MlflowView:
         return self._trouble
 
     def _work(self) -> None:
+        self._closing.wait(SECONDS_BEFORE_START)
         while True:
             self._wake.wait(RETRY_SECONDS if self._trouble else SECONDS_BETWEEN_PAGES)
             # Quick trials begin and end meanwhile, and are written once.

@@ -59,6 +59,7 @@ class FakeRuns:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(tracking, "SECONDS_BEFORE_START", 0.0)
 
 
 @pytest.fixture
