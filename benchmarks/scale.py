@@ -350,6 +350,7 @@ def main() -> None:
         __doc__,
         ("--rounds", {"type": int, "default": 3}),
         ("--trials", {"type": int, "default": 500, "help": "that do nothing, of each kind in each round"}),
+        ("--seconds", {"type": int, "default": 400, "help": "simulated, for each number of imagined workers"}),
         ("--part", {"choices": list(PARTS), "help": "measure one part and print it (used by the benchmark itself)"}),
         ("--options", {"type": json.loads, "default": {}, "help": "of that part, as JSON"}),
     )
@@ -362,7 +363,7 @@ def main() -> None:
     short_ledgers = [part("driver", trials=small, asked=1) for _ in range(1 if quick else options.rounds)]
     view = part("sync", trials=small)
     imagined = [
-        part("simulate", workers=workers, seconds=20 if quick else 400, ray_ms_a_call=ray_ms)
+        part("simulate", workers=workers, seconds=20 if quick else options.seconds, ray_ms_a_call=ray_ms)
         for ray_ms in (0, round(1000 * RAY_SECONDS_A_CALL))[: 1 if quick else 2]
         for workers in (10, 100, 1000)[: 2 if quick else 3]
     ]

@@ -45,9 +45,9 @@ class View:
         self.client, self.name = client, name
         self._uri, self._artifacts = uri, artifacts
 
-    def connect(self) -> MlflowRuns:
+    def connect(self, study_id: str = "a") -> MlflowRuns:
         """As each driver does."""
-        return MlflowRuns(self._uri, self._artifacts, self.name, [Budget.parse("latency", "2ms")])
+        return MlflowRuns(self._uri, self._artifacts, self.name, [Budget.parse("latency", "2ms")], study_id)
 
     @property
     def experiment_id(self) -> str:
@@ -464,3 +464,19 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
     assert "measured.macs" not in view.children[0].data.metrics
     runs.write_model_uri(0, "models:/m-1")
     assert view.connect().model_uri(0) == "models:/m-1"
+
+
+def test_a_study_that_was_made_anew_has_nothing_of_the_old_one(lab, view) -> None:
+    """The ledger was deleted, the tracking server was not."""
+    old = [lab.record(number) for number in range(4)]
+    runs = view.connect("old")
+    runs.write_trials(old)
+    runs.write_progress(lab.results(*old))
+    new = [lab.record(number, error=0.2 + number / 10) for number in range(2)]
+    runs = view.connect("new")
+    runs.write_trials(new)
+    runs.write_progress(lab.results(*new))
+    assert sorted(view.children) == [0, 1]
+    assert view.children[0].data.metrics["error"] == 0.2
+    assert [step for step, _ in view.history(None, "hypervolume")] == [1, 2]
+    assert len(view.runs) == 3
