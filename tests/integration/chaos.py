@@ -24,8 +24,9 @@ import mlflow
 import moocore
 import numpy as np
 import optuna
-import sqlalchemy
+import psycopg
 import yaml
+from sqlalchemy.pool import NullPool
 
 from tests.integration.cluster import S3, Postgres, RayCluster, TrackingServer
 from tests.integration.commands import REPARETO, environment
@@ -234,11 +235,11 @@ def inspect(world: World, run: Run, *, trials: int, epochs: int) -> None:
         if not holds:
             run.broken.append(what)
 
-    password = world.postgres.uri("repareto").replace("postgresql:", "postgresql+psycopg:")
-    storage = optuna.storages.RDBStorage(password)
+    # Without a pool, so that no connection is left open.
+    uri = world.postgres.uri(driver="+psycopg")
+    storage = optuna.storages.RDBStorage(uri, engine_kwargs={"poolclass": NullPool})
     study = optuna.load_study(study_name=run.study, storage=storage)
     states = Counter(trial.state.name for trial in study.trials)
-    storage.engine.dispose()
     run.finished = states["COMPLETE"]
     promise(states == {"COMPLETE": trials}, f"trials in the ledger: {dict(states)}")
     run.trials = {
@@ -279,15 +280,12 @@ def recomputed_front(world: World, run: Run) -> tuple[list[int], float]:
         for index, row in enumerate(values)
         if not any((other <= row).all() and (other < row).any() for other in values)
     ]
-    with sqlalchemy.create_engine(world.postgres.uri(driver="+psycopg")).connect() as connection:
-        header = connection.execute(
-            sqlalchemy.text(
-                "SELECT value_json FROM study_user_attributes JOIN studies USING (study_id) "
-                "WHERE study_name = :study AND key = 'repareto'"
-            ),
-            {"study": run.study},
-        ).scalar_one()
-        connection.engine.dispose()
+    with psycopg.connect(world.postgres.uri()) as connection:
+        (header,) = connection.execute(
+            "SELECT value_json FROM study_user_attributes JOIN studies USING (study_id) "
+            "WHERE study_name = %s AND key = 'repareto'",
+            [run.study],
+        ).fetchone()
     reference = np.array(json.loads(json.loads(header))["reference"])
     return front, float(moocore.hypervolume(values / reference, ref=np.ones(len(reference))))
 
