@@ -24,7 +24,7 @@ LABELS = {
 }
 
 
-def repareto_seconds(trials: int, folder: Path) -> float:
+def repareto_seconds(trials: int, folder: Path, address: str | None = None) -> float:
     """Time a study of no-op trials through all of repareto but the training."""
     from repareto.search import cluster, run
     from repareto.search.config import Config
@@ -41,6 +41,7 @@ def repareto_seconds(trials: int, folder: Path) -> float:
         device="reference",
         budgets={"peak_memory": "1MiB"},
         search={"trials": trials, "early_stopping": False},
+        workers={"address": address},
         store=folder,
     )
     parts = Parts(config)

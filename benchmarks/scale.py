@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .overhead import LABELS
 from .report import Claim, arguments, over, publish
 
 ROOT = Path(__file__).parents[1]
@@ -254,46 +255,14 @@ def simulate(folder: Path, options: Mapping[str, int]) -> Figures:
 
 def no_op(folder: Path, options: Mapping[str, int], *, kind: str) -> Figures:
     """Run trials that do nothing on the cluster of ``RAY_ADDRESS``."""
-    from .overhead import ray_seconds
+    from .overhead import ray_seconds, repareto_seconds
 
     trials = options["trials"]
     if kind == "repareto":
-        seconds = repareto_seconds(trials, folder)
+        seconds = repareto_seconds(trials, folder, address="auto")
     else:
         seconds = ray_seconds(trials, folder, reuse_actors=kind == "reuse")
     return {"trials_a_second": trials / seconds}
-
-
-def repareto_seconds(trials: int, folder: Path) -> float:
-    """Time a study of trials that do nothing, its ledger, budget checks and MLflow view included."""
-    from repareto.search import cluster, run
-    from repareto.search.config import Config
-    from repareto.search.ledger import Ledger
-    from repareto.search.models import Appraiser
-    from repareto.search.parts import Parts
-
-    from .noop import NoopTrainable
-
-    config = Config(
-        study="noop",
-        data={"source": "digits"},
-        space={"name": "benchmarks.noop:NoopSpace"},
-        device="reference",
-        budgets={"peak_memory": "1MiB"},
-        search={"trials": trials, "early_stopping": False},
-        workers={"address": "auto"},
-        store=str(folder),
-    )
-    parts = Parts(config)
-    dataset = run.load_data(parts, lambda _: None)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
-    ledger = Ledger.create(folder, "noop", run.new_header(parts, dataset, appraiser))
-    cluster.connect(config.workers)
-    start = time.perf_counter()
-    outcome = run.train(parts, ledger, dataset, appraiser, trials=trials, say=print, trainable=NoopTrainable)
-    seconds = time.perf_counter() - start
-    assert not outcome.unfinished and len(outcome.results.finished) == trials
-    return seconds
 
 
 PARTS: dict[str, Callable[[Path, Mapping[str, int]], Figures]] = {
@@ -303,11 +272,6 @@ PARTS: dict[str, Callable[[Path, Mapping[str, int]], Figures]] = {
     "repareto": lambda folder, options: no_op(folder, options, kind="repareto"),
     "reuse": lambda folder, options: no_op(folder, options, kind="reuse"),
     "plain": lambda folder, options: no_op(folder, options, kind="plain"),
-}
-LABELS = {
-    "repareto": "repareto, ledger, budget check and MLflow view included",
-    "reuse": "Ray Tune, OptunaSearch, MLflow callback, reuse_actors=True",
-    "plain": "Ray Tune, OptunaSearch, MLflow callback, default settings",
 }
 
 

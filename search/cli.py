@@ -89,7 +89,6 @@ def launch(
     """Run a search on a Ray cluster, as a job that brings its code along. Ctrl-C leaves it running."""
     from .launch import launch as submit
 
-    make_importable(config.parent, ".")
     overrides = list(set_ or [])
     raise typer.Exit(submit(config, address, overrides, trials, time_budget, detach=detach, install=install, say=_say))
 

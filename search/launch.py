@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import UserError
 from ..spaces.imports import make_importable
-from .addresses import has_password, options_of, without_password
+from .addresses import has_password, is_url, options_of, without_password
 from .jobs import connect, follow
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _store(settings: ConfigFile) -> list[str]:
     words: list[str] = []
     if named is None and (named := os.environ.get("REPARETO_STORE")):
         place, words = "REPARETO_STORE: ", ["--set", f"store={named}"]
-    if isinstance(named, str) and "://" not in named and not Path(named).expanduser().is_absolute():
+    if isinstance(named, str) and not is_url(named) and not Path(named).expanduser().is_absolute():
         raise UserError(
             f"{place}store {named!r}: would lie in the job's own folder, which is thrown away with it; "
             "name an absolute folder that all nodes share, or a bucket such as s3://bucket/prefix"
@@ -141,20 +141,14 @@ def _submit(
     if install:
         environment["pip"] = requirements()
     try:
-        return _submit_now(client, name, words, labels, environment)
+        return client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "repareto.search", *words]),
+            submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
+            runtime_env=environment,
+            metadata=labels,
+        )
     except (OSError, RuntimeError) as error:
         raise UserError(f"the cluster does not take the job ({str(error).strip().splitlines()[0]})") from error
-
-
-def _submit_now(
-    client: JobSubmissionClient, name: str, words: Sequence[str], labels: dict[str, str], environment: dict[str, Any]
-) -> str:
-    return client.submit_job(
-        entrypoint=shlex.join(["python", "-m", "repareto.search", *words]),
-        submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
-        runtime_env=environment,
-        metadata=labels,
-    )
 
 
 def _refuse_secrets(texts: Sequence[str]) -> None:

@@ -275,7 +275,7 @@ class Lease:
         while not self._released.wait(BEAT_SECONDS):
             try:
                 self._beat()
-            except (AwayError, sqlalchemy.exc.SQLAlchemyError, UserError):
+            except (sqlalchemy.exc.SQLAlchemyError, UserError):
                 # Tried again; who writes meanwhile waits for the database as well.
                 continue
             if self._lost_to is not None:

@@ -173,6 +173,9 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
             goes_on = False
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
+    def on_trial_complete(self, _controller: Any, trial: Any, _result: dict[str, Any]) -> None:
+        self._heard.pop(trial.config["number"], None)
+
     def choose_trial_to_run(self, controller: Any) -> Any:
         """Return the next trial to start; when the search ends, give back those for which there was no place yet."""
         live = controller.get_live_trials()

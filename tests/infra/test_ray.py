@@ -16,17 +16,8 @@ import pytest
 
 from tests.infra.manifests import compose
 from tests.infra.servers import Script, clean_environment, run_script, status_of
-from tests.integration.cluster import free_port, poll
+from tests.integration.cluster import AGENT_PORTS, free_port, poll
 
-# Ray's agents have fixed ports, which other clusters on the machine may have taken.
-AGENTS = (
-    "node-manager-port",
-    "object-manager-port",
-    "dashboard-agent-listen-port",
-    "dashboard-agent-grpc-port",
-    "runtime-env-agent-port",
-    "metrics-export-port",
-)
 INHERITED = ("PGPASSWORD", "MLFLOW_TRACKING_PASSWORD", "AWS_SHARED_CREDENTIALS_FILE", "REPARETO_STORE")
 SHOW_ENVIRONMENT = f"""
 import hashlib, os
@@ -90,7 +81,7 @@ class Cluster:
 
 
 def ports() -> list[str]:
-    return [f"--{name}={free_port()}" for name in AGENTS]
+    return [f"--{name}={free_port()}" for name in AGENT_PORTS]
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,15 @@ import psycopg.sql
 # Stands in the environment of all processes of one server, so that those are found whose parent is gone.
 MARK = "REPARETO_TEST_SERVER"
 START_SECONDS = 90.0
+# Options of `ray start` whose fixed defaults other clusters on the machine may have taken.
+AGENT_PORTS = (
+    "node-manager-port",
+    "object-manager-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+)
 # Undoes what an editable install of the project does to each Python that starts.
 WITHOUT_THE_PROJECT = """
 import importlib.metadata as metadata
@@ -445,17 +454,7 @@ class RayNode(Server):
 
     def command(self) -> Sequence[str]:
         # Each agent on a port of its own: Ray's fixed ones would be taken by the first node.
-        ports = {
-            name: str(free_port())
-            for name in (
-                "node-manager-port",
-                "object-manager-port",
-                "dashboard-agent-listen-port",
-                "dashboard-agent-grpc-port",
-                "runtime-env-agent-port",
-                "metrics-export-port",
-            )
-        }
+        ports = {name: str(free_port()) for name in AGENT_PORTS}
         return [
             str(Path(sys.executable).parent / "ray"),
             "start",
