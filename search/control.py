@@ -53,7 +53,11 @@ def stop_search(ledger: Ledger, say: Say) -> None:
     say(f"study {ledger.name}: stops when its running epochs have ended")
     while ledger.lease_state().token == token and ledger.is_driven():
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    say("stopped; the same search command goes on from here")
+    results = read_results(ledger)
+    if results.trained < ledger.goal() or results.counts[State.RUNNING]:
+        say("stopped; the same search command goes on from here")
+    else:
+        say(f"it had come to its end: {results.trained} of {ledger.goal()} trials trained")
 
 
 def sync_view(ledger: Ledger, config: Config, say: Say) -> None:

@@ -46,12 +46,12 @@ def test_candidates_that_kill_or_hang_fail_and_the_search_goes_on(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "study: deadly\ndata: {source: digits}\nspace: {name: 'deadly_space:DeadlySpace'}\n"
         "training: {epochs: 2}\ndevice: reference\nsearch: {trials: 3, sampler: random, early_stopping: false}\n"
-        "workers: {epoch_timeout: 15s}\nseed: 10\n"
+        "workers: {epoch_timeout: 8s}\nseed: 10\n"
     )
     done = repareto("search", "config.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "lost its worker (its process was killed or crashed)" in done.stdout
-    assert "an epoch may take 15 s (workers.epoch_timeout)" in done.stdout
+    assert "an epoch may take 8 s (workers.epoch_timeout)" in done.stdout
     assert done.stderr == "" and "raylet" not in done.stdout, "what Ray has to say is for its own logs"
     records = results_of(tmp_path / "runs", "deadly").records
     by_kind = {record.candidate["what"]: record for record in records}
@@ -63,7 +63,8 @@ def test_candidates_that_kill_or_hang_fail_and_the_search_goes_on(tmp_path):
 
 @pytest.mark.parametrize("how", ["repareto stop", "SIGTERM"])
 def test_a_search_that_is_asked_to_stop_keeps_its_epochs(tmp_path, how):
-    with start_search(tmp_path, "--trials", "5") as process:
+    # More trials than any machine trains in the seconds that it takes to ask.
+    with start_search(tmp_path, "--trials", "500") as process:
         wait_for_epochs(tmp_path, 2, process)
         if how == "repareto stop":
             status = repareto("status", "digits", cwd=tmp_path)
@@ -77,7 +78,7 @@ def test_a_search_that_is_asked_to_stop_keeps_its_epochs(tmp_path, how):
     assert process.returncode == 0, errors
     assert "stopped: the same command goes on from here" in output
     results = results_of(tmp_path / "runs")
-    assert results.trained < 5
+    assert 0 < len(results.records) and results.trained < 500
     for record in results.records:
         # Each epoch that was trained is known: what is left goes on from there.
         assert record.state is not State.RUNNING or record.curve
@@ -85,7 +86,7 @@ def test_a_search_that_is_asked_to_stop_keeps_its_epochs(tmp_path, how):
 
 
 def test_a_second_driver_is_refused(tmp_path):
-    with start_search(tmp_path, "--trials", "3") as process:
+    with start_search(tmp_path, "--trials", "500") as process:
         wait_for_epochs(tmp_path, 1, process)
         with start_search(tmp_path, "--trials", "3") as second:
             _, errors = second.communicate(timeout=60)

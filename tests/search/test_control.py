@@ -1,6 +1,7 @@
 """What one can ask of a search from outside."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -53,26 +54,41 @@ def test_status_tells_of_a_dead_driver(ledger: Ledger, tmp_path, monkeypatch: py
     held.__exit__(None, None, None)
 
 
-def test_stop_waits_until_the_driver_has_gone(ledger: Ledger, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def driver(ledger: Ledger, tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A driver of the study that ends when it is asked to; the event says that it was."""
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(control, "SECONDS_BETWEEN_LOOKS", 0.02)
-    holding, seen = threading.Event(), threading.Event()
+    holding, asked = threading.Event(), threading.Event()
 
     def drive() -> None:
         with hold_lease(tmp_path, "study") as held:
             holding.set()
             while not held.stop_requested:
-                seen.wait(0.01)
-            seen.set()
+                asked.wait(0.01)
+            asked.set()
 
-    driver = threading.Thread(target=drive)
-    driver.start()
+    thread = threading.Thread(target=drive)
+    thread.start()
     holding.wait()
+    yield asked
+    ledger.request_stop()
+    thread.join()
+
+
+def test_stop_waits_until_the_driver_has_gone(ledger: Ledger, driver: threading.Event) -> None:
     said: list[str] = []
     stop_search(ledger, said.append)
-    assert seen.is_set() and ledger.lease_state().holder is None
-    driver.join()
+    assert driver.is_set() and ledger.lease_state().holder is None
     assert said[-1] == "stopped; the same search command goes on from here"
+
+
+def test_stop_says_when_the_search_had_come_to_its_end(ledger: Ledger, driver: threading.Event) -> None:
+    ledger.fail(1, "it failed in its third epoch")
+    ledger.record_goal(2)
+    said: list[str] = []
+    stop_search(ledger, said.append)
+    assert driver.is_set() and said[-1] == "it had come to its end: 2 of 2 trials trained"
 
 
 def test_there_is_nothing_to_stop(ledger: Ledger) -> None:
