@@ -17,9 +17,10 @@ from torch import nn
 from ..spaces.errors import UserError
 from .config import Config
 from .devices.onnx_runtime import export_onnx, largest_difference
+from .devices.profile import Profile
 from .devices.targets import device
 from .ledger import Ledger
-from .models import load_trained_model
+from .models import load_trained_model, shipped_file
 from .objectives import Objective
 from .records import TrialRecord
 
@@ -45,7 +46,11 @@ def export_trial(
         export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
         _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
         _write_program(model, inputs, scratch / "model.pt2")
-        measured = device(config.device).measure(model, (1, *data["input_shape"]))
+        target = device(config.device)
+        content = shipped_file(ledger, config, record, target)
+        if not target.ships_onnx:
+            (scratch / target.file_name).write_bytes(content)
+        measured = target.measure(content, Profile.from_dict(record.profile))
         manifest = _manifest(ledger, config, record, asdict(measured), scratch)
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))

@@ -17,11 +17,12 @@ from requests import RequestException
 from ..spaces.errors import UserError
 from .config import Config
 from .devices.onnx_runtime import export_onnx
+from .devices.profile import Profile
 from .devices.targets import device
 from .ledger import Ledger
 from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
-from .models import load_trained_model
+from .models import load_trained_model, shipped_file
 from .records import TrialRecord
 from .tracking import connect_runs
 
@@ -68,15 +69,21 @@ def _patiently(attempt: Callable[[], T]) -> T:
 
 
 def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
-    model = load_trained_model(ledger, config, record)
-    data = ledger.header()["data"]
+    target = device(config.device)
+    content = shipped_file(ledger, config, record, target)
     # A view that is written anew has the figures that were measured when the search ended.
-    measured = record.measured or asdict(device(config.device).measure(model, (1, *data["input_shape"])))
+    measured = record.measured or asdict(target.measure(content, Profile.from_dict(record.profile)))
     runs.write_trial(record)
     runs.write_measured(record, measured)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
+        path = Path(folder) / target.file_name
+        path.write_bytes(content)
+        if not target.ships_onnx:
+            runs.write_file(record.number, path)
+            path = path.with_name("model.onnx")
+            data = ledger.header()["data"]
+            model = load_trained_model(ledger, config, record)
+            export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
         log_trial_model(ledger, config, runs, record, path)
     if not record.measured:
         # Last, for it says that nothing is left to do.

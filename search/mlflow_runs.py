@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -252,7 +253,6 @@ class MlflowRuns:
 
     def _log_png(self, picture: bytes) -> None:
         import tempfile
-        from pathlib import Path
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "front.png"
@@ -270,6 +270,10 @@ class MlflowRuns:
             assert record.ended is not None
             timestamp = int(record.ended * 1000)
             self._client.log_metric(self.run_id(record.number), f"measured.{name}", value, timestamp, len(record.curve))
+
+    def write_file(self, number: int, path: Path) -> None:
+        """Write a file of a trial under its own name."""
+        self._client.log_artifact(self.run_id(number), str(path))
 
     def model_uri(self, number: int) -> str | None:
         """Return the URI of the model that was logged for a trial, if one was."""

@@ -10,7 +10,7 @@ from ..spaces.fusion import fused_copy
 from ..spaces.space import Candidate, SearchSpace, load_space
 from .config import Config
 from .devices.profile import Profile
-from .devices.targets import Device
+from .devices.device import Device
 from .devices.torch_reader import read_module
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
@@ -56,3 +56,19 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
     model = fused_copy(space.build(record.candidate, tuple(data["input_shape"]), len(data["labels"])).eval())
     model.load_state_dict(weights)
     return model
+
+
+def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: Device) -> bytes:
+    """Return the file of a finished trial that would ship on a device of the search.
+
+    A quantised one is that which the worker scored; any other is made from the weights. Raises :class:`UserError` where
+    what it takes is gone.
+    """
+    data = ledger.header()["data"]
+    if not device.quantises:
+        return device.convert(load_trained_model(ledger, config, record), data["input_shape"], None, data["labels"])
+    folder = trial_folder(study_folder(config.store, config.study), record.number)
+    content = folder.read(device.file_name)
+    if content is None:
+        raise UserError(f"trial {record.number}: the file that ships is gone ({folder.place(device.file_name)})")
+    return content

@@ -228,6 +228,7 @@ def train(
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
+        quantised_for=parts.device.name if parts.device.quantises else None,
     )
     try:
         with progress:

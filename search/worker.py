@@ -9,8 +9,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from ray import tune
 
@@ -25,7 +27,13 @@ from .patience import GoneError
 from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 
+if TYPE_CHECKING:
+    from .devices.device import Device
+
 FUSION_SAMPLES = 64
+CALIBRATION_SAMPLES = 256
+FLOAT_PREFIX = "float32_"
+"""Of the figures that the fused model had before it was quantised."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Job:
     epoch_timeout_seconds: float = math.inf
     device: str = "cpu"
     """A torch device; the backend sets it by the resources that a trial gets."""
+    quantised_for: str | None = None
+    """The device whose file computes something else than the fused model; then errors are those of that file."""
 
 
 class CandidateTrainable(tune.Trainable):
@@ -148,12 +158,13 @@ class CandidateTrainable(tune.Trainable):
                 f"(relative; tolerance {report.tolerance:g})"
             )
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
+        figures = self._quantised_figures(fused) if self._job.quantised_for else {}
         fused.to(device)
+        prefix = FLOAT_PREFIX if figures else ""
+        for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
+            figures[prefix + key] = error_rate(fused, split, device=device)
         return Measurement(
-            figures={
-                "error": error_rate(fused, dataset.validation, device=device),
-                "test_error": error_rate(fused, dataset.test, device=device),
-            },
+            figures=figures,
             fusion=asdict(report),
             seed=candidate_seed(self._job.seed, self._number),
             epochs=trainer.epoch,
@@ -161,11 +172,33 @@ class CandidateTrainable(tune.Trainable):
             branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
 
+    def _quantised_figures(self, fused: torch.nn.Module) -> dict[str, float]:
+        """Write the file that ships, and return how often it is wrong."""
+        dataset = self._dataset
+        target = quantising_device(self._job.quantised_for or "")
+        rng = np.random.default_rng(candidate_seed(self._job.seed, self._number))
+        chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
+        samples = dataset.train.features[chosen].astype(np.float32)
+        content = target.convert(fused, dataset.input_shape, samples, dataset.labels)
+        self._folder.write(target.file_name, content)
+        return {
+            key: float((target.run(content, split.features).argmax(1) != split.labels).mean())
+            for key, split in (("error", dataset.validation), ("test_error", dataset.test))
+        }
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
+
+
+@lru_cache(maxsize=1)
+def quantising_device(name: str) -> Device:
+    """Return a device; a worker asks for the same one again and again."""
+    from .devices.targets import device
+
+    return device(name)
 
 
 @contextmanager

@@ -8,26 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calibration import calibrate, load_or_calibrate
+    from .device import Device
     from .graph import Graph, Operator, TensorInfo
+    from .host import HostOnnxRuntime, Reference
     from .memory import MemoryPlan, MemoryRules, plan_memory
     from .onnx_reader import read_onnx
     from .onnx_runtime import Latency, export_onnx, largest_difference, measure_latency_us
     from .profile import FIGURES, Figure, Profile
     from .pt2_reader import read_program, read_pt2
     from .roofline import REFERENCE, Calibration
-    from .targets import Device, HostOnnxRuntime, Reference, device, profile_file
+    from .targets import device, device_names, profile_file
     from .torch_reader import read_module
 
 _NAMES = {
     "calibration": ("calibrate", "load_or_calibrate"),
+    "device": ("Device",),
     "graph": ("Graph", "Operator", "TensorInfo"),
+    "host": ("HostOnnxRuntime", "Reference"),
     "memory": ("MemoryPlan", "MemoryRules", "plan_memory"),
     "onnx_reader": ("read_onnx",),
     "onnx_runtime": ("Latency", "export_onnx", "largest_difference", "measure_latency_us"),
     "profile": ("FIGURES", "Figure", "Profile"),
     "pt2_reader": ("read_program", "read_pt2"),
     "roofline": ("REFERENCE", "Calibration"),
-    "targets": ("Device", "HostOnnxRuntime", "Reference", "device", "profile_file"),
+    "targets": ("device", "device_names", "profile_file"),
     "torch_reader": ("read_module",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
@@ -49,6 +53,7 @@ __all__ = [
     "TensorInfo",
     "calibrate",
     "device",
+    "device_names",
     "export_onnx",
     "largest_difference",
     "load_or_calibrate",

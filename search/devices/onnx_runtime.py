@@ -20,6 +20,7 @@ from ...spaces.errors import UserError
 INPUT_NAME, OUTPUT_NAME, BATCH_NAME = "features", "logits", "batch"
 LABELS_KEY = "repareto.labels"
 _BATCHES_TO_COMPARE = (1, 3)
+_RUN_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ def export_onnx(
     path: str | Path,
     labels: Sequence[str] | None = None,
 ) -> None:
-    """Write ``module``, in evaluation mode, as one self-contained ONNX file.
+    """Write what :func:`onnx_bytes` returns to a file."""
+    Path(path).write_bytes(onnx_bytes(module, example_input, labels))
+
+
+def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Sequence[str] | None = None) -> bytes:
+    """Return ``module``, in evaluation mode, as one self-contained ONNX file.
 
     ``example_input`` has shape (batch, ...); the file takes any batch. Its input is called "features", its
     output "logits"; ``labels``, when given, are kept as JSON in the metadata under "repareto.labels".
@@ -70,7 +76,7 @@ def export_onnx(
         raise UserError(f"{title}: has {len(model.graph.output)} outputs; one is exported (return one tensor)")
     if labels is not None:
         onnx.helper.set_model_props(model, {LABELS_KEY: json.dumps(list(labels))})
-    onnx.save_model(model, str(path))
+    return model.SerializeToString()
 
 
 def largest_difference(path: str | Path, module: torch.nn.Module, inputs: torch.Tensor) -> float:
@@ -92,16 +98,28 @@ def largest_difference(path: str | Path, module: torch.nn.Module, inputs: torch.
     return largest
 
 
+def run_onnx(content: bytes, features: np.ndarray) -> np.ndarray:
+    """Return the outputs of an ONNX file for ``features`` of shape (n, ...): shape (n, classes)."""
+    session = make_session(content)
+    name = session.get_inputs()[0].name
+    batches = np.array_split(features.astype(np.float32), max(1, len(features) // _RUN_BATCH))
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+
+
 def measure_latency_us(
-    source: str | Path | bytes, input_shape: Sequence[int], repeats: int = 2000, seconds: float = 1.0
+    source: str | Path | bytes, input_shape: Sequence[int] | None = None, repeats: int = 2000, seconds: float = 1.0
 ) -> Latency:
     """Time single runs of an ONNX model on one thread: at most ``repeats`` of them and ``seconds`` in all.
+
+    Without an ``input_shape``, that is the model's own with a batch of one.
 
     At least three runs are timed, after a warm-up of a tenth of the time.
     """
     session = make_session(source)
     rng = np.random.default_rng(0)
-    feed = {session.get_inputs()[0].name: rng.standard_normal(tuple(input_shape)).astype(np.float32)}
+    source_input = session.get_inputs()[0]
+    shape = tuple(input_shape or (1, *source_input.shape[1:]))
+    feed = {source_input.name: rng.standard_normal(shape).astype(np.float32)}
     warm_until = time.perf_counter() + seconds / 10
     session.run(None, feed)
     while time.perf_counter() < warm_until:

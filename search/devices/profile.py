@@ -1,6 +1,7 @@
 """The figures of one fused graph on one device, each with how it was got and how far it may be off."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ class Figure:
     unit: str
     method: Method
     error: str | None = None
+    low: float | None = None
+    """With ``high``: where nine of ten such values lie, as held-out models tell; None where that is not known."""
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,14 @@ class Profile:
     def from_json(cls, text: str) -> "Profile":
         """The profile that ``to_json`` wrote; ``ValueError`` for another text."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            figures: dict[str, Any] = {name: Figure(**fields.pop(name)) for name in FIGURES}
-            unknown = tuple(fields.pop("unknown_operators"))
-            return cls(**figures, unknown_operators=unknown, **fields)
+            return cls.from_dict(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a profile: {error}") from error
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Profile":
+        """The profile that ``dataclasses.asdict`` took apart."""
+        rest = dict(fields)
+        figures: dict[str, Any] = {name: Figure(**rest.pop(name)) for name in FIGURES}
+        unknown = tuple(rest.pop("unknown_operators"))
+        return cls(**figures, unknown_operators=unknown, **rest)

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from repareto.search.devices import calibration as calibration_module
+from repareto.search.devices.device import Device
+from repareto.search.devices.host import HostOnnxRuntime, Reference
 from repareto.search.devices.roofline import REFERENCE, Calibration, HeldOutError
-from repareto.search.devices.targets import Device, HostOnnxRuntime, Reference, device, profile_file
+from repareto.search.devices.targets import device, profile_file
 from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
 
@@ -72,18 +74,28 @@ def test_the_host_calibrates_on_first_use_only(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_measuring_on_the_host() -> None:
-    module = net()
-    host = HostOnnxRuntime(KNOWN)
-    measured, estimated = host.measure(module, SHAPE), host.profile(read_module(module, SHAPE))
+    module, host = net(), HostOnnxRuntime(KNOWN)
+    estimated = host.profile(read_module(module, SHAPE))
+    content = host.convert(module, SHAPE[1:], None, ["no", "yes"])
+    measured = host.measure(content, estimated)
     assert measured.latency_us.method == measured.flash_bytes.method == "measured"
-    assert measured.value("flash_bytes") > estimated.value("flash_bytes")
+    assert measured.value("flash_bytes") == len(content) > estimated.value("flash_bytes")
     for name in ("macs", "parameters", "peak_memory_bytes"):
         assert measured.figure(name) == estimated.figure(name)
 
 
+def test_the_file_that_ships_answers_as_the_module_does() -> None:
+    module, host = net(), HostOnnxRuntime(KNOWN)
+    features = torch.randn(70, *SHAPE[1:])
+    logits = host.run(host.convert(module, SHAPE[1:], None, ["no", "yes"]), features.numpy())
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), module(features), atol=1e-5, rtol=1e-4)
+
+
 def test_the_reference_measures_nothing() -> None:
     reference = device("reference")
-    assert reference.measure(net(), SHAPE) == reference.profile(read_module(net(), SHAPE))
+    planned = reference.profile(read_module(net(), SHAPE))
+    assert reference.measure(reference.convert(net(), SHAPE[1:], None, ["no", "yes"]), planned) == planned
 
 
 def test_an_unknown_device_gets_the_nearest_and_the_list() -> None:

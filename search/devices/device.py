@@ -1,0 +1,104 @@
+"""What a model would run on, and how its figures are got there."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .graph import Graph
+from .memory import MemoryPlan, MemoryRules, plan_memory
+from .profile import Figure, Profile
+
+
+class Device(ABC):
+    """What a model would run on: a name, a runtime, a precision, and how its figures are got.
+
+    A profile is made from a graph alone, before anything is trained; graphs of equal digest share one. A trained model
+    is converted into the file that ships, and what that file answers and costs is had from the runtime itself.
+    """
+
+    name: str
+    runtime: str
+    precision: str = "fp32"
+    file_name: str = "model.onnx"
+    """The file that ships; its suffix says which format the runtime reads."""
+    memory_rules: MemoryRules = MemoryRules()
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, Profile] = {}
+
+    @property
+    def quantises(self) -> bool:
+        """Whether the file that ships computes something else than the fused model, so that it has to be scored."""
+        return self.precision != "fp32"
+
+    @property
+    def ships_onnx(self) -> bool:
+        """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
+        return self.file_name == "model.onnx" and not self.quantises
+
+    def lowered(self, graph: Graph) -> Graph:
+        """The operators that run there, for a graph as torch computes it."""
+        return graph
+
+    def profile(self, graph: Graph) -> Profile:
+        """The figures of a fused graph that are known before it is trained."""
+        if graph.digest not in self._profiles:
+            self._profiles[graph.digest] = self._figures(graph)
+        return self._profiles[graph.digest]
+
+    @abstractmethod
+    def latency(self, graph: Graph) -> Figure:
+        """The time of one run, estimated or simulated, in microseconds."""
+
+    def layer_times_us(self, _graph: Graph) -> tuple[float, ...] | None:
+        """The time of each kernel of the lowered graph; None where only the whole can be told."""
+        return None
+
+    def memory_plan(self, graph: Graph) -> MemoryPlan:
+        """The arena of the activations."""
+        return plan_memory(self.lowered(graph), self.memory_rules)
+
+    @abstractmethod
+    def convert(
+        self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The file that ships, from a fused module in evaluation mode on the CPU.
+
+        ``input_shape`` is of one example, without the batch. ``samples`` of shape (n, *input_shape) are training
+        features that set the ranges of a quantised model; where nothing is quantised they may be None.
+        """
+
+    @abstractmethod
+    def run(self, content: bytes, features: np.ndarray) -> np.ndarray:
+        """The logits of a file that ships, shape (n, classes), for features of shape (n, *input_shape)."""
+
+    @abstractmethod
+    def measure(self, content: bytes, planned: Profile) -> Profile:
+        """The profile of a file that ships: ``planned``, with what the real tools say in place of estimates."""
+
+    def describe(self) -> dict[str, Any]:
+        """How each figure is got, the error to expect and since when that is known; for people."""
+        return {"latency": "estimated", "memory": "planned", "flash": "weights", "error": None, "calibrated": None}
+
+    def _figures(self, graph: Graph) -> Profile:
+        blind = f"without {', '.join(graph.unknown)}" if graph.unknown else None
+        return Profile(
+            device=self.name,
+            runtime=self.runtime,
+            precision=self.precision,
+            graph_digest=graph.digest,
+            latency_us=self.latency(graph),
+            peak_memory_bytes=Figure(
+                self.memory_plan(graph).peak_bytes,
+                "bytes",
+                "planned",
+                "activations only; a kernel's own workspace is not counted",
+            ),
+            flash_bytes=Figure(graph.weight_bytes, "bytes", "exact", "weights only; the file adds its structure"),
+            macs=Figure(graph.macs, "MACs", "exact", blind),
+            parameters=Figure(graph.parameters, "values", "exact", None),
+            unknown_operators=graph.unknown,
+        )

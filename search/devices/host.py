@@ -1,0 +1,95 @@
+"""This machine as a device, and a textbook core that is the same on every machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from .device import Device
+from .graph import Graph
+from .profile import Figure, Profile
+from .roofline import REFERENCE, Calibration
+from .workload import onnx_runtime_work, plain_work
+
+
+class OnnxDevice(Device):
+    """A device whose file is an ONNX model that ONNX Runtime runs."""
+
+    def convert(
+        self, module: torch.nn.Module, input_shape: Sequence[int], _samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX, float32."""
+        from .onnx_runtime import onnx_bytes
+
+        return onnx_bytes(module, torch.zeros(1, *input_shape), labels)
+
+    def run(self, content: bytes, features: np.ndarray) -> np.ndarray:
+        """The logits of ONNX Runtime."""
+        from .onnx_runtime import run_onnx
+
+        return run_onnx(content, features)
+
+
+class HostOnnxRuntime(OnnxDevice):
+    """This host's processor, ONNX Runtime on one thread, float32, a batch of one.
+
+    Latency is estimated by a model fitted here; without a ``calibration`` the kept one is taken, or made on first use.
+    """
+
+    name = "host-onnxruntime"
+    runtime = "onnxruntime"
+
+    def __init__(self, calibration: Calibration | None = None) -> None:
+        super().__init__()
+        self._given = calibration
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The rates in use."""
+        from .calibration import load_or_calibrate
+
+        return self._given or load_or_calibrate()
+
+    def latency(self, graph: Graph) -> Figure:
+        """The estimate, with the error it had on held-out networks."""
+        held_out = self.calibration.held_out
+        latency_us = self.calibration.latency_us(onnx_runtime_work(graph))
+        return Figure(latency_us, "us", "estimated", str(held_out) if held_out else None)
+
+    def measure(self, content: bytes, planned: Profile) -> Profile:
+        """Time it: the latency is the minimum of many runs, flash the size of the file."""
+        from .onnx_runtime import measure_latency_us
+
+        latency = measure_latency_us(content)
+        spread = f"minimum of {latency.runs} runs; their median was {latency.median_us:.1f} us"
+        return replace(
+            planned,
+            latency_us=Figure(latency.min_us, "us", "measured", spread),
+            flash_bytes=Figure(len(content), "bytes", "measured", f"the size of {self.file_name}"),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The methods, and the error of the kept calibration if there is one."""
+        return {**super().describe(), "latency": "estimated, measured at the end", "flash": "file size at the end"}
+
+
+class Reference(OnnxDevice):
+    """A fixed textbook core and no real device: the same figures on every machine, for tests and dry runs."""
+
+    name = "reference"
+    runtime = "none"
+
+    def __init__(self, calibration: Calibration = REFERENCE) -> None:
+        super().__init__()
+        self.calibration = calibration
+
+    def latency(self, graph: Graph) -> Figure:
+        """The roofline of the textbook core."""
+        return Figure(self.calibration.latency_us(plain_work(graph)), "us", "estimated", "no real device has this core")
+
+    def measure(self, _content: bytes, planned: Profile) -> Profile:
+        """The estimate: there is nothing to measure."""
+        return planned
