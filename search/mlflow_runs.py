@@ -23,7 +23,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
 
 from .objectives import Budget
 from .plots import front_html, front_png
-from .records import State, TrialRecord, measured_figures, profile_figures
+from .records import State, TrialRecord, estimate_errors, measured_figures, profile_figures
 from .results import Results, objective_values
 
 STUDY_TAG, STUDY_ID_TAG = "repareto.study", "repareto.study_id"
@@ -264,12 +264,13 @@ class MlflowRuns:
         return self._children[number].run_id
 
     def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
-        """Write the figures of a profile that were measured on a trial's fused model."""
-        for name, value in measured_figures(profile).items():
-            # At the trial's end, so that writing it again changes nothing.
-            assert record.ended is not None
-            timestamp = int(record.ended * 1000)
-            self._client.log_metric(self.run_id(record.number), f"measured.{name}", value, timestamp, len(record.curve))
+        """Write what was measured on the file that ships, and how far off the estimates were."""
+        # At the trial's end, so that writing it again changes nothing.
+        assert record.ended is not None
+        timestamp, step = int(record.ended * 1000), len(record.curve)
+        values = {f"measured.{name}": value for name, value in measured_figures(profile).items()}
+        values |= {f"estimate_error.{name}": error for name, error in estimate_errors(record.profile, profile).items()}
+        self._log(self.run_id(record.number), [Metric(*item, timestamp, step) for item in values.items()], [], [])
 
     def write_file(self, number: int, path: Path) -> None:
         """Write a file of a trial under its own name."""

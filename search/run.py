@@ -8,10 +8,11 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -28,6 +29,7 @@ from .ledger import Ledger
 from .models import Appraiser
 from .parts import Parts
 from .progress import Progress
+from .records import TrialRecord, estimate_errors
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
@@ -228,7 +230,7 @@ def train(
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
-        quantised_for=parts.device.name if parts.device.quantises else None,
+        target=parts.device if parts.device.quantises else None,
     )
     try:
         with progress:
@@ -296,3 +298,19 @@ def complete_front(config: Config, ledger: Ledger, say: Say) -> None:
         from .finish import complete_members
 
         complete_members(ledger, config, members, say)
+        for line in _estimate_lines(read_results(ledger).front):
+            say(line)
+
+
+def _estimate_lines(members: Sequence[TrialRecord]) -> list[str]:
+    """Say of each figure that was estimated in the search and measured at its end how far off it was."""
+    errors: dict[str, list[float]] = {}
+    for record in members:
+        for name, error in estimate_errors(record.profile, record.measured).items():
+            if record.profile[name]["method"] in ("estimated", "planned", "simulated"):
+                errors.setdefault(name, []).append(error)
+    return [
+        f"{name}: estimates were {median(map(abs, values)):.1%} off in the median, {max(map(abs, values)):.1%} "
+        f"at most, on {len(values)} measured models"
+        for name, values in errors.items()
+    ]

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +48,8 @@ class Job:
     epoch_timeout_seconds: float = math.inf
     device: str = "cpu"
     """A torch device; the backend sets it by the resources that a trial gets."""
-    quantised_for: str | None = None
-    """The device whose file computes something else than the fused model; then errors are those of that file."""
+    target: Device | None = None
+    """What the file that ships is quantised for, whose errors count then; None where it computes what torch does."""
 
 
 class CandidateTrainable(tune.Trainable):
@@ -158,7 +157,8 @@ class CandidateTrainable(tune.Trainable):
                 f"(relative; tolerance {report.tolerance:g})"
             )
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
-        figures = self._quantised_figures(fused) if self._job.quantised_for else {}
+        target = self._job.target
+        figures = {} if target is None else self._quantised_figures(fused, target)
         fused.to(device)
         prefix = FLOAT_PREFIX if figures else ""
         for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
@@ -172,10 +172,9 @@ class CandidateTrainable(tune.Trainable):
             branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
 
-    def _quantised_figures(self, fused: torch.nn.Module) -> dict[str, float]:
+    def _quantised_figures(self, fused: torch.nn.Module, target: Device) -> dict[str, float]:
         """Write the file that ships, and return how often it is wrong."""
         dataset = self._dataset
-        target = quantising_device(self._job.quantised_for or "")
         rng = np.random.default_rng(candidate_seed(self._job.seed, self._number))
         chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
         samples = dataset.train.features[chosen].astype(np.float32)
@@ -191,14 +190,6 @@ class CandidateTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
-
-
-@lru_cache(maxsize=1)
-def quantising_device(name: str) -> Device:
-    """Return a device; a worker asks for the same one again and again."""
-    from .devices.targets import device
-
-    return device(name)
 
 
 @contextmanager

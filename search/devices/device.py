@@ -29,6 +29,10 @@ class Device(ABC):
     def __init__(self) -> None:
         self._profiles: dict[str, Profile] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to a worker: all but the profiles that the driver has seen."""
+        return {**self.__dict__, "_profiles": {}}
+
     @property
     def quantises(self) -> bool:
         """Whether the file that ships computes something else than the fused model, so that it has to be scored."""

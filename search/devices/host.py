@@ -10,6 +10,7 @@ import torch
 
 from .device import Device
 from .graph import Graph
+from .onnx_quantize import quantise_onnx, quantised_graph
 from .profile import Figure, Profile
 from .roofline import REFERENCE, Calibration
 from .workload import onnx_runtime_work, plain_work
@@ -74,6 +75,24 @@ class HostOnnxRuntime(OnnxDevice):
     def describe(self) -> dict[str, Any]:
         """The methods, and the error of the kept calibration if there is one."""
         return {**super().describe(), "latency": "estimated, measured at the end", "flash": "file size at the end"}
+
+
+class HostOnnxRuntimeInt8(HostOnnxRuntime):
+    """The same in int8: what ships is quantised with training data, and scored as it is."""
+
+    name = "host-onnxruntime-int8"
+    precision = "int8"
+
+    def lowered(self, graph: Graph) -> Graph:
+        """The graph with a byte a value."""
+        return quantised_graph(graph)
+
+    def convert(
+        self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX, int8."""
+        assert samples is not None, "an int8 model needs samples"
+        return quantise_onnx(super().convert(module, input_shape, None, labels), samples)
 
 
 class Reference(OnnxDevice):

@@ -462,6 +462,8 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
         runs.write_measured(record, profile)
     assert view.history(0, "measured.latency_us") == [(len(record.curve), 12.5)]
     assert "measured.macs" not in view.children[0].data.metrics
+    estimated_us = record.profile["latency_us"]["value"]
+    assert view.history(0, "estimate_error.latency_us") == [(len(record.curve), pytest.approx(estimated_us / 12.5 - 1))]
     runs.write_model_uri(0, "models:/m-1")
     assert view.connect().model_uri(0) == "models:/m-1"
 

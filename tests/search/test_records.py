@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 
 from repareto.search.devices.profile import FIGURES
-from repareto.search.records import State, profile_figures
+from repareto.search.records import State, estimate_errors, profile_figures
 
 
 def test_states_that_count_as_trained() -> None:
@@ -17,6 +17,14 @@ def test_the_figures_of_a_profile(lab) -> None:
     profile = lab.profile(lab.candidate())
     assert profile_figures(asdict(profile)) == {name: profile.value(name) for name in FIGURES}
     assert profile_figures({}) == {}
+
+
+def test_how_far_off_estimates_were(lab) -> None:
+    planned = asdict(lab.profile(lab.candidate()))
+    estimated_us = planned["latency_us"]["value"]
+    measured = {**planned, "latency_us": {**planned["latency_us"], "value": estimated_us / 1.25, "method": "measured"}}
+    assert estimate_errors(planned, measured) == pytest.approx({"latency_us": 0.25})
+    assert estimate_errors(planned, planned) == {}, "nothing was measured"
 
 
 def test_a_record_cannot_be_changed(lab) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from repareto.search.checkpoints import SLOTS
+from repareto.search.devices.host import HostOnnxRuntimeInt8
 from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces import load_space
@@ -24,8 +25,9 @@ def dataset():
     return Digits().load(seed=0)
 
 
-def worker(dataset, folder: Path, number: int = 3, study_id: str = "a study") -> CandidateTrainable:
-    job = Job(SPACE, TrainingConfig(epochs=3), study_id, Files(str(folder)), seed=0, threads=1, device="cpu")
+def worker(dataset, folder: Path, number: int = 3, study_id: str = "a study", target=None) -> CandidateTrainable:
+    training = TrainingConfig(epochs=3)
+    job = Job(SPACE, training, study_id, Files(str(folder)), seed=0, threads=1, device="cpu", target=target)
     trainable = CandidateTrainable.__new__(CandidateTrainable)
     trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, dataset)
     return trainable
@@ -53,6 +55,17 @@ def test_a_trial_to_its_end(dataset, tmp_path):
     assert measurement["figures"]["error"] == pytest.approx(last_error, abs=1 / len(dataset.validation))
     weights = unseal(folder_of(tmp_path).read(WEIGHTS))
     assert not any("running_mean" in name for name in weights)
+
+
+def test_a_quantised_model_is_scored_as_it_ships(dataset, tmp_path):
+    target = HostOnnxRuntimeInt8()
+    result = train(worker(dataset, tmp_path / "int8", target=target))[-1]
+    figures = json.loads(result["measurement"])["figures"]
+    content = folder_of(tmp_path / "int8").read("model.onnx")
+    for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
+        assert figures[key] == (target.run(content, split.features).argmax(1) != split.labels).mean()
+    plain = json.loads(train(worker(dataset, tmp_path / "plain"))[-1]["measurement"])["figures"]
+    assert {f"float32_{key}": value for key, value in plain.items()}.items() <= figures.items()
 
 
 def test_a_killed_worker_goes_on_as_if_it_had_not_been(dataset, tmp_path):
