@@ -1,4 +1,4 @@
-"""Post-training static quantisation of ONNX models: int8 weights per channel, int8 activations, by ONNX Runtime's tools.
+"""Post-training static quantisation of ONNX models by ONNX Runtime: int8 weights per channel, int8 activations.
 
 The file has QDQ form: pairs of QuantizeLinear and DequantizeLinear stand around each operator, and the runtime joins
 them with it. Its inputs and outputs stay float32.
