@@ -29,6 +29,11 @@ class Parts:
         self.data: DataSource = construct("data", data_source(config.data["source"]), source)
         self.training: TrainingConfig = construct("training", TrainingConfig, config.training)
         self.device: Device = device(config.device)
+        if self.training.quantization_aware_epochs and not self.device.quantises:
+            raise UserError(
+                f"training.quantization_aware_epochs = {self.training.quantization_aware_epochs}: "
+                f"device {config.device} runs {self.device.precision}, which is not quantised (take the key out)"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return what a study cannot change while it continues."""

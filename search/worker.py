@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import faulthandler
 import json
 import math
@@ -19,6 +20,7 @@ from ..spaces.errors import UserError
 from ..spaces.fusion import fuse
 from ..spaces.space import Candidate, SearchSpace
 from ..trainers.data.dataset import Dataset
+from ..trainers.quantization import fine_tune_int8
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
 from .checkpoints import Checkpoints
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
@@ -175,7 +177,14 @@ class CandidateTrainable(tune.Trainable):
     def _quantised_figures(self, fused: torch.nn.Module, target: Device) -> dict[str, float]:
         """Write the file that ships, and return how often it is wrong."""
         dataset = self._dataset
-        rng = np.random.default_rng(candidate_seed(self._job.seed, self._number))
+        seed, training = candidate_seed(self._job.seed, self._number), self._job.training
+        if training.quantization_aware_epochs:
+            config = training.overridden(self._candidate.training())
+            fused = fine_tune_int8(
+                copy.deepcopy(fused), dataset, config, training.quantization_aware_epochs,
+                seed=seed, device=self._job.device,
+            )  # fmt: skip
+        rng = np.random.default_rng(seed)
         chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
         samples = dataset.train.features[chosen].astype(np.float32)
         content = target.convert(fused, dataset.input_shape, samples, dataset.labels)

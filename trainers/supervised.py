@@ -36,6 +36,8 @@ class TrainingConfig:
     """Applied to audio features only."""
     mixed_precision: bool = True
     """bfloat16 autocast on CUDA; a CPU always trains in float32."""
+    quantization_aware_epochs: int = 0
+    """After fusion, for a device that runs int8: epochs of fine-tuning with rounded weights and activations."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
@@ -44,6 +46,9 @@ class TrainingConfig:
         for name, value in positive.items():
             if not value > 0:
                 raise UserError(f"training.{name} = {value}: must be positive")
+        if self.quantization_aware_epochs < 0:
+            value = self.quantization_aware_epochs
+            raise UserError(f"training.quantization_aware_epochs = {value}: must be 0 (none) or more")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"training.label_smoothing = {self.label_smoothing}: must be in [0, 1)")
 

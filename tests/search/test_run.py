@@ -140,3 +140,15 @@ def test_a_job_refuses_a_store_in_its_own_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(UserError, match=r"store runs: would lie in the job's own folder"):
         run_search(Config(**{**config_in(tmp_path).model_dump(), "store": "runs"}))
+
+
+def test_fine_tuning_for_int8_on_a_device_of_floats() -> None:
+    config = Config(
+        study="s",
+        data={"source": "digits"},
+        space={"name": "repcnn"},
+        device="reference",
+        training={"quantization_aware_epochs": 2},
+    )
+    with pytest.raises(UserError, match="device reference runs fp32, which is not quantised"):
+        Parts(config)

@@ -25,8 +25,10 @@ def dataset():
     return Digits().load(seed=0)
 
 
-def worker(dataset, folder: Path, number: int = 3, study_id: str = "a study", target=None) -> CandidateTrainable:
-    training = TrainingConfig(epochs=3)
+def worker(
+    dataset, folder: Path, number: int = 3, study_id: str = "a study", target=None, **training
+) -> CandidateTrainable:
+    training = TrainingConfig(epochs=3, **training)
     job = Job(SPACE, training, study_id, Files(str(folder)), seed=0, threads=1, device="cpu", target=target)
     trainable = CandidateTrainable.__new__(CandidateTrainable)
     trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, dataset)
@@ -66,6 +68,20 @@ def test_a_quantised_model_is_scored_as_it_ships(dataset, tmp_path):
         assert figures[key] == (target.run(content, split.features).argmax(1) != split.labels).mean()
     plain = json.loads(train(worker(dataset, tmp_path / "plain"))[-1]["measurement"])["figures"]
     assert {f"float32_{key}": value for key, value in plain.items()}.items() <= figures.items()
+
+
+def test_fine_tuning_changes_what_ships_and_nothing_else(dataset, tmp_path):
+    target = HostOnnxRuntimeInt8()
+    plain, tuned = (
+        json.loads(
+            train(worker(dataset, tmp_path / str(n), target=target, quantization_aware_epochs=n))[-1]["measurement"]
+        )
+        for n in (0, 1)
+    )
+    files = [folder_of(tmp_path / str(n)).read("model.onnx") for n in (0, 1)]
+    assert files[0] != files[1]
+    for key in ("float32_error", "float32_test_error"):
+        assert tuned["figures"][key] == plain["figures"][key]
 
 
 def test_a_killed_worker_goes_on_as_if_it_had_not_been(dataset, tmp_path):

@@ -124,7 +124,12 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"epochs": 0}, "epochs"), ({"batch_size": -1}, "batch_size"), ({"label_smoothing": 1}, "label")],
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"label_smoothing": 1}, "label"),
+        ({"quantization_aware_epochs": -1}, "quantization_aware_epochs"),
+    ],
 )
 def test_impossible_settings(settings, named):
     with pytest.raises(UserError, match=named):
