@@ -34,6 +34,7 @@ from tests.integration.commands import REPARETO, environment
 VICTIMS = ("driver", "worker", "node", "postgres", "mlflow")
 OBJECTIVES = ("error", "latency_us", "peak_memory_bytes")
 RUN_SECONDS = 420.0
+WORKER_SECONDS = 30.0
 
 
 @dataclass
@@ -194,9 +195,15 @@ def _kill_driver(_world: World, driver: Driver, _rng: random.Random) -> bool:
     return True
 
 
-def _kill_worker(world: World, _driver: Driver, rng: random.Random) -> bool:
-    # Ray names an actor after the class that it was wrapped in at the time.
-    return world.ray.kill_a_worker("Trainable", rng.choice) is not None
+def _kill_worker(world: World, driver: Driver, rng: random.Random) -> bool:
+    """Kill one as soon as there is one: after a kill of its driver or its node it takes seconds to come back."""
+    deadline = time.monotonic() + WORKER_SECONDS
+    while driver.exit_code is None and time.monotonic() < deadline:
+        # Ray names an actor after the class that it was wrapped in at the time.
+        if world.ray.kill_a_worker("Trainable", rng.choice) is not None:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _kill_node(world: World, _driver: Driver, rng: random.Random) -> bool:
