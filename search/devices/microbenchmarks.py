@@ -213,3 +213,12 @@ _FAMILIES: tuple[Callable[[np.random.Generator], _Writer], ...] = (
     _fully_connected,
     _attention,
 )
+
+
+def anchor_network() -> Network:
+    """A fixed small network, the same in every version: what other timings are held against."""
+    writer = _Writer((1, 32, 8, 16), np.random.default_rng(0))
+    for _ in range(3):
+        writer.conv(32, 3)
+        writer.relu()
+    return writer.network()

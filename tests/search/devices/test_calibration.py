@@ -5,34 +5,17 @@ import numpy as np
 import pytest
 
 from repareto.search.devices import calibration as module
-from repareto.search.devices.calibration import calibrate, fit, held_out_error, load_or_calibrate, machine_name
-from repareto.search.devices.microbenchmarks import random_networks
-from repareto.search.devices.onnx_reader import read_onnx
-from repareto.search.devices.roofline import REFERENCE, Calibration, Rate
-from repareto.search.devices.workload import Work, onnx_runtime_work
+from repareto.search.devices.calibration import (
+    calibrate,
+    calibration_path,
+    held_out_error,
+    load_or_calibrate,
+    machine_name,
+    read_calibration,
+    recalibrate,
+)
+from repareto.search.devices.roofline import REFERENCE, Calibration
 from repareto.spaces.errors import UserError
-
-
-@pytest.fixture
-def works() -> list[tuple[Work, ...]]:
-    networks = random_networks(90, np.random.default_rng(0))
-    return [onnx_runtime_work(read_onnx(network.model)) for network in networks]
-
-
-def test_the_fit_finds_a_roofline_again(works: list[tuple[Work, ...]]) -> None:
-    kinds = {work.kind for network in works for work in network}
-    rng = np.random.default_rng(1)
-    rates = {kind: Rate(rng.uniform(0.1, 3), rng.uniform(1e4, 1e5), rng.uniform(5e3, 5e4)) for kind in sorted(kinds)}
-    truth = Calibration("", "", 7.0, rates, None)
-    times_us = np.array([truth.latency_us(network) for network in works])
-    overhead_us, found = fit(works[:60], times_us[:60] * rng.uniform(0.98, 1.02, 60))
-    estimates = np.array([Calibration("", "", overhead_us, found, None).latency_us(network) for network in works])
-    error = held_out_error(estimates[60:], times_us[60:])
-    assert error.networks == 30
-    assert error.median < 0.03
-    assert error.percentile_90 < 0.15
-    assert error.spearman > 0.99
-    assert fit(works[:60], times_us[:60]) == fit(works[:60], times_us[:60])
 
 
 def test_the_stated_error() -> None:
@@ -42,13 +25,22 @@ def test_the_stated_error() -> None:
     assert error.spearman == pytest.approx(1.0)
 
 
-def test_calibrating_this_host() -> None:
-    made = calibrate(seconds=0.2)
+@pytest.mark.parametrize(
+    ("runtime", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("litert", "fp32"), ("litert", "int8")]
+)
+def test_calibrating_this_host(runtime: str, precision: str) -> None:
+    if runtime == "litert":
+        pytest.importorskip("ai_edge_litert")
+    made = calibrate(seconds=0.2, runtime=runtime, precision=precision, cases=42)
     assert made.machine == machine_name()
-    assert made.runtime.startswith("onnxruntime ")
-    assert made.held_out is not None
-    assert made.held_out.networks == 48
-    assert all(rate.overhead_us > 0 and rate.macs_per_us > 0 and rate.bytes_per_us > 0 for rate in made.rates.values())
+    assert made.runtime.startswith(f"{runtime} ")
+    assert made.runtime.endswith(precision)
+    assert made.held_out is not None and made.held_out_layers is not None
+    assert made.held_out.networks + made.held_out_layers.networks == 42 // 7
+    assert made.costs_ns and min(made.costs_ns.values()) >= 0
+    assert made.interval is not None and 0 < made.interval[0] < made.interval[1]
+    assert made.conditions is not None and 0 <= made.conditions.calm <= 1
+    assert Calibration.from_json(made.to_json()) == made
 
 
 @pytest.fixture
@@ -59,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_calibration_is_made_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter([REFERENCE])
-    monkeypatch.setattr(module, "calibrate", lambda *_: next(made))
+    monkeypatch.setattr(module, "calibrate", lambda *_, **__: next(made))
     assert load_or_calibrate() == REFERENCE
     assert load_or_calibrate() == REFERENCE
     (kept,) = cache.iterdir()
@@ -68,7 +60,7 @@ def test_a_calibration_is_made_once_and_kept(cache: Path, monkeypatch: pytest.Mo
 
 
 def test_a_broken_file_is_replaced(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "calibrate", lambda *_: REFERENCE)
+    monkeypatch.setattr(module, "calibrate", lambda *_, **__: REFERENCE)
     load_or_calibrate()
     (kept,) = cache.iterdir()
     kept.write_text("{")
@@ -80,8 +72,8 @@ def test_a_broken_file_is_replaced(cache: Path, monkeypatch: pytest.MonkeyPatch)
 def test_who_finishes_first_decides(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Calibration("onnxruntime", "other process", 1.0, REFERENCE.rates, None)
 
-    def calibrate_while_another_does(*_: float) -> Calibration:
-        monkeypatch.setattr(module, "calibrate", lambda *_: other)
+    def calibrate_while_another_does(*_: float, **__: str) -> Calibration:
+        monkeypatch.setattr(module, "calibrate", lambda *_, **__: other)
         load_or_calibrate()
         return REFERENCE
 
@@ -95,3 +87,17 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("REPARETO_CACHE", os.fspath(tmp_path / "file"))
     with pytest.raises(UserError, match="set REPARETO_CACHE"):
         load_or_calibrate()
+
+
+def test_each_runtime_and_precision_has_its_own_file_and_a_new_one_replaces_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = Calibration("onnxruntime", "newer", 1.0, REFERENCE.rates, None)
+    made = iter([REFERENCE, newer])
+    monkeypatch.setattr(module, "calibrate", lambda *_, **__: next(made))
+    load_or_calibrate()
+    assert calibration_path("onnxruntime", "int8") != calibration_path("onnxruntime", "fp32")
+    assert read_calibration(calibration_path("onnxruntime", "int8")) is None
+    assert recalibrate() == newer
+    assert load_or_calibrate() == newer
+    assert len(list(cache.iterdir())) == 1
