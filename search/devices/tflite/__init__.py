@@ -1,0 +1,8 @@
+"""TFLite files of fused models: lowered, quantised, written, read and run, without TensorFlow."""
+
+from .convert import convert
+from .lower import lower
+from .read import read_tflite
+from .runtime import Interpreter, measure_latency_us, run
+
+__all__ = ["Interpreter", "convert", "lower", "measure_latency_us", "read_tflite", "run"]

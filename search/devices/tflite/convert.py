@@ -1,0 +1,126 @@
+"""From a fused torch module to the bytes of a ``.tflite`` file."""
+
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from ....spaces.errors import UserError
+from ..graph import Graph, TensorInfo
+from ..onnx_runtime import LABELS_KEY
+from ..torch_reader import read_module
+from .builder import Value
+from .constants import read_constants
+from .equalize import Observed, equalize
+from .lower import Lowered, lower_with_recipes
+from .quantize import quantize
+from .runtime import ENDS_KEY, observe, to_file_order
+from .write import write_tflite
+
+_SEED = 0
+
+
+def convert(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    precision: str,
+    samples: np.ndarray | None = None,
+    labels: Sequence[str] | None = None,
+) -> bytes:
+    """The ``.tflite`` file of a fused ``module`` in evaluation mode, for inputs of ``input_shape`` with a batch of 1.
+
+    ``samples`` of shape (n, *input_shape[1:]), training features as torch takes them, set the ranges of an int8 file.
+    ``labels`` are kept as JSON in the metadata "repareto.labels".
+
+    A module on ``meta`` gets seeded random weights, and an int8 file made-up ranges where there are no samples: what it
+    costs is what the real one costs, what it answers means nothing. Raises ``UserError`` for what ``lower`` and
+    ``read_module`` refuse, for weights that are not finite, and for samples of another shape.
+    """
+    graph = read_module(module, input_shape)
+    lowered = lower_with_recipes(graph, precision)
+    if any(tensor.is_meta for tensor in module.state_dict().values()):
+        values = random_constants(graph)
+        samples = None
+    else:
+        values = read_constants(module, input_shape)
+    constants = _lowered_constants(lowered, values)
+    metadata = {ENDS_KEY: _ends(lowered)}
+    if labels is not None:
+        metadata[LABELS_KEY] = json.dumps(list(labels))
+    if precision == "fp32":
+        return write_tflite(lowered.graph, constants, {}, metadata)
+    observed = _observe(lowered, constants, samples)
+    if observed:
+        constants, observed = equalize(lowered.graph, constants, observed)
+    ranges = {name: (float(seen.low.min()), float(seen.high.max())) for name, seen in observed.items()}
+    integers, scales = quantize(lowered.graph, constants, ranges)
+    return write_tflite(lowered.graph, integers, scales, metadata)
+
+
+def random_constants(graph: Graph) -> dict[str, np.ndarray]:
+    """Seeded random weights for a module that has none, of about the size that trained ones have."""
+    rng = np.random.default_rng(_SEED)
+    values: dict[str, np.ndarray] = {}
+    for name in sorted(graph.constants):
+        shape = graph.tensors[name].shape
+        random = rng.standard_normal(shape)
+        # What has one axis may be a variance.
+        values[name] = (random / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else abs(random)).astype(np.float32)
+    return values
+
+
+def _lowered_constants(lowered: Lowered, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    constants: dict[str, np.ndarray] = {}
+    for name, recipe in lowered.recipes.items():
+        constant = np.ascontiguousarray(recipe(values), dtype=np.float32).reshape(lowered.graph.tensors[name].shape)
+        if not np.isfinite(constant).all():
+            raise UserError(f"weight {name}: holds values that are not finite (train the model again)")
+        constants[name] = constant
+    return constants
+
+
+def _observe(lowered: Lowered, constants: dict[str, np.ndarray], samples: np.ndarray | None) -> dict[str, Observed]:
+    """What the activations hold on the samples, as LiteRT computes them in float."""
+    if samples is None:
+        return {}
+    (source,) = lowered.inputs
+    if samples.ndim == 0 or len(samples) == 0 or samples.shape[1:] != source.torch_shape[1:]:
+        raise UserError(f"samples of shape {samples.shape}: the model takes (n, {str(source.torch_shape[1:])[1:]}")
+    if not np.isfinite(samples).all():
+        raise UserError("samples: hold values that are not finite (leave those examples out)")
+    twin = float_twin(lowered.graph)
+    content = write_tflite(twin, constants, {}, {})
+    written = {*twin.inputs, *(name for operator in twin.operators for name in operator.outputs)}
+    return observe(content, to_file_order(samples, source.layout, source.shape), written)
+
+
+def float_twin(graph: Graph) -> Graph:
+    """An int8 graph in float, without the QUANTIZE operators that only integers need."""
+    same: dict[str, str] = {}
+    operators = []
+    for operator in graph.operators:
+        if operator.attribute("operator") == "QUANTIZE":
+            same[operator.outputs[0]] = operator.inputs[0]
+            continue
+        inputs = tuple(same.get(name, name) for name in operator.inputs)
+        operators.append(type(operator)(operator.kind, operator.name, inputs, operator.outputs, 0, operator.attributes))
+    structure = {name for name in graph.constants if graph.tensors[name].dtype == "int32" and name not in graph.weights}
+    tensors = {
+        name: info if name in structure else TensorInfo(name, info.shape, "float32", 4 * info.elements)
+        for name, info in graph.tensors.items()
+        if name not in same
+    }
+    return Graph.of(tensors, operators, graph.inputs, graph.outputs, graph.weights)
+
+
+def _ends(lowered: Lowered) -> str:
+    """How the input and the outputs lie in memory, for whoever runs the file on values as torch has them."""
+
+    def described(value: Value) -> dict[str, object]:
+        return {"layout": value.layout, "torch_shape": value.torch_shape}
+
+    return json.dumps(
+        {"inputs": [described(v) for v in lowered.inputs], "outputs": [described(v) for v in lowered.outputs]}
+    )

@@ -1,0 +1,189 @@
+"""Running a ``.tflite`` file in LiteRT on one thread of this host."""
+
+import json
+import math
+import time
+from collections.abc import Container, Sequence
+from typing import Any
+
+import numpy as np
+
+from ....spaces.errors import UserError
+from ..extras import require
+from ..onnx_runtime import Latency
+from . import layout as layouts
+from .equalize import Observed
+
+EXTRA = "litert"
+ENDS_KEY = "repareto.ends"
+
+
+class Interpreter:
+    """LiteRT with its XNNPACK kernels, on one thread.
+
+    Raises ``UserError`` when LiteRT refuses the file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._runtime = make_interpreter(content)
+        self._ends = _Ends(self._runtime, content)
+
+    @property
+    def output_scale(self) -> float:
+        """What one step of the output is worth; 0 for a float file."""
+        return float(self._ends.result["quantization"][0])
+
+    def run(self, features: np.ndarray) -> np.ndarray:
+        """The logits (n, classes) in float for features (n, ...) as torch takes them."""
+        return self._ends.logits(np.stack([self._one(row) for row in self._ends.rows(features)]))
+
+    def _one(self, row: np.ndarray) -> np.ndarray:
+        self._runtime.set_tensor(self._ends.source["index"], row)
+        self._runtime.invoke()
+        return np.array(self._runtime.get_tensor(self._ends.result["index"]))
+
+
+class _Ends:
+    """How features as torch has them become what the file reads, and what it writes becomes logits."""
+
+    def __init__(self, runtime: Any, content: bytes) -> None:
+        inputs = runtime.get_input_details()
+        if len(inputs) != 1:
+            raise UserError(f"TFLite model: has {len(inputs)} inputs; one is run")
+        self.source, self.result = inputs[0], runtime.get_output_details()[0]
+        ends = json.loads(read_metadata(content).get(ENDS_KEY, "{}"))
+        self._source_layout = _layout(ends, "inputs", self.source["shape"])
+        self._result_layout = _layout(ends, "outputs", self.result["shape"])
+
+    def rows(self, features: np.ndarray) -> np.ndarray:
+        shape = tuple(int(size) for size in self.source["shape"])
+        if features.ndim == 0 or features[:1].size not in (0, math.prod(shape)):
+            raise UserError(f"features of shape {features.shape}: the model takes {math.prod(shape)} values an example")
+        return _quantized(to_file_order(features, self._source_layout, shape), self.source)
+
+    def logits(self, results: np.ndarray) -> np.ndarray:
+        flat = _real(results, self.result).reshape(len(results), -1)
+        ordered = np.empty_like(flat)
+        ordered[:, layouts.gather_index(self._result_layout)] = flat
+        return ordered
+
+
+def run(content: bytes, features: np.ndarray) -> np.ndarray:
+    """The logits (n, classes) of a file for features (n, ...) as torch takes them; float in and out for int8 too."""
+    return Interpreter(content).run(features)
+
+
+def measure_latency_us(content: bytes, repeats: int = 2000, seconds: float = 1.0) -> Latency:
+    """Time single runs of a file on one thread: at most ``repeats`` of them and ``seconds`` in all.
+
+    At least three runs are timed, after a warm-up of a tenth of the time.
+    """
+    runtime = make_interpreter(content)
+    rng = np.random.default_rng(0)
+    for source in runtime.get_input_details():
+        values = rng.standard_normal(tuple(source["shape"])).astype(np.float32)
+        runtime.set_tensor(source["index"], _quantized(values, source))
+    warm_until = time.perf_counter() + seconds / 10
+    runtime.invoke()
+    while time.perf_counter() < warm_until:
+        runtime.invoke()
+    times_us: list[float] = []
+    stop = time.perf_counter() + seconds
+    while len(times_us) < 3 or (len(times_us) < repeats and time.perf_counter() < stop):
+        start = time.perf_counter_ns()
+        runtime.invoke()
+        times_us.append((time.perf_counter_ns() - start) / 1e3)
+    return Latency(min(times_us), float(np.median(times_us)), len(times_us))
+
+
+def make_interpreter(content: bytes, keep_all_tensors: bool = False) -> Any:
+    """A LiteRT interpreter on one thread; with ``keep_all_tensors`` its plain kernels, each result left to be read.
+
+    Raises ``UserError`` when LiteRT refuses the file.
+    """
+    litert = require("ai_edge_litert.interpreter", EXTRA)
+    kinds = litert.OpResolverType
+    try:
+        interpreter = litert.Interpreter(
+            model_content=content,
+            num_threads=1,
+            experimental_preserve_all_tensors=keep_all_tensors,
+            experimental_op_resolver_type=kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_all_tensors else kinds.AUTO,
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"TFLite model: LiteRT does not load it: {reason}") from error
+    return interpreter
+
+
+def observe(content: bytes, rows: np.ndarray, names: Container[str]) -> dict[str, Observed]:
+    """What some tensors of a float file hold over ``rows`` (n, *shape of the input), by their last axis."""
+    interpreter = make_interpreter(content, keep_all_tensors=True)
+    (source,) = interpreter.get_input_details()
+    written = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
+    seen: dict[str, Observed] = {}
+    for row in rows:
+        interpreter.set_tensor(source["index"], row)
+        interpreter.invoke()
+        for detail in written:
+            values = interpreter.get_tensor(detail["index"])
+            values = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+            new = Observed(
+                values.min(axis=0), values.max(axis=0), np.square(values, dtype=np.float64).mean(axis=0) / len(rows)
+            )
+            old = seen.get(detail["name"])
+            seen[detail["name"]] = old.with_more(new) if old else new
+    return seen
+
+
+def to_file_order(features: np.ndarray, layout: layouts.Layout, shape: Sequence[int]) -> np.ndarray:
+    """Features (n, ...) as torch has them as rows (n, *shape) for a file whose input has this layout and shape."""
+    flat = np.asarray(features, np.float32).reshape(len(features), -1)
+    return flat[:, layouts.gather_index(layout)].reshape(len(features), *shape)
+
+
+def file_input(content: bytes, features: np.ndarray) -> np.ndarray:
+    """Features (n, ...) as torch has them as what the input of a file holds, for runtimes other than this one."""
+    return _Ends(make_interpreter(content), content).rows(features)
+
+
+def file_logits(content: bytes, results: np.ndarray) -> np.ndarray:
+    """The logits (n, classes) in float from what the output of a file held, (n, *shape of the output)."""
+    return _Ends(make_interpreter(content), content).logits(results)
+
+
+def read_metadata(content: bytes) -> dict[str, str]:
+    """The texts that a file keeps, by name."""
+    model = require("ai_edge_litert.schema_py_generated", EXTRA).Model.GetRootAs(content)
+    notes = [model.Metadata(number) for number in range(model.MetadataLength())]
+    return {
+        note.Name().decode(): model.Buffers(note.Buffer()).DataAsNumpy().tobytes().decode(errors="replace")
+        for note in notes
+        if not model.Buffers(note.Buffer()).DataIsNone()
+    }
+
+
+def _layout(ends: dict[str, Any], side: str, shape: Sequence[int]) -> layouts.Layout:
+    if ends:
+        return tuple((int(size), int(stride)) for size, stride in ends[side][0]["layout"])
+    sizes = [int(size) for size in shape]
+    if side == "inputs" and len(sizes) == 4:  # TFLite images are channels last
+        channels_first = [sizes[axis] for axis in (0, 3, 1, 2)]
+        return layouts.of_axes(channels_first, (0, 2, 3, 1))
+    return layouts.plain(sizes)
+
+
+def _quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    if detail["dtype"] == np.float32:
+        return values
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(values / np.float32(scale)) + zero_point, limits.min, limits.max).astype(detail["dtype"])
+
+
+def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    if detail["dtype"] == np.float32:
+        return np.array(values)
+    scale, zero_point = detail["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
