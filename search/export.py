@@ -22,7 +22,9 @@ from .devices.targets import device
 from .ledger import Ledger
 from .models import load_trained_model, shipped_file
 from .objectives import Objective
-from .records import TrialRecord
+from .records import FLOAT_PREFIX, TrialRecord
+from .tables import KINDS_OF_FIGURES
+from .units import format_quantity
 
 FORMAT = 1
 TOLERANCE = 1e-4
@@ -51,7 +53,7 @@ def export_trial(
         if not target.ships_onnx:
             (scratch / target.file_name).write_bytes(content)
         measured = target.measure(content, Profile.from_dict(record.profile))
-        manifest = _manifest(ledger, config, record, asdict(measured), scratch)
+        manifest = _manifest(ledger, config, record, asdict(measured), scratch, target.file_name)
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
         scratch.chmod(0o755)
@@ -106,7 +108,7 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
 
 
 def _manifest(
-    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path
+    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path, ships: str
 ) -> dict[str, Any]:
     header = ledger.header()
     data = header["data"]
@@ -116,6 +118,8 @@ def _manifest(
         "study": config.study,
         "trial": record.number,
         "task": "classification",
+        "device": config.device,
+        "ships": ships,
         "data": data["name"],
         "labels": data["labels"],
         "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
@@ -123,6 +127,8 @@ def _manifest(
         "front_end": data["front_end"],
         "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},
         "test_error": record.measurement.figures["test_error"],
+        # Of a quantised model: what it was before.
+        "float32": {key: figure for key, figure in record.measurement.figures.items() if key.startswith(FLOAT_PREFIX)},
         "profile": {"searched": record.profile, "measured": measured},
         "fusion": record.measurement.fusion,
         "candidate": json.loads(record.candidate.to_json()),
@@ -136,7 +142,13 @@ def _manifest(
 
 def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     figures = [f"- {o.name}: {o.format(manifest['objectives'][o.key])}" for o in objectives]
-    latency = manifest["profile"]["measured"]["latency_us"]
+    measured = manifest["profile"]["measured"]
+    told = [
+        f"- {name}, {figure['method']}: {format_quantity(figure['value'], KINDS_OF_FIGURES[name])} ({figure['error']})"
+        for name, figure in measured.items()
+        if name in ("latency_us", "peak_memory_bytes")
+    ]
+    shape = manifest["input"]["shape"]
     return "\n".join(
         [
             f"# {manifest['study']}, trial {manifest['trial']}",
@@ -145,18 +157,28 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             "",
             *figures,
             f"- error on the test split: {100 * manifest['test_error']:.2f} %",
-            f"- latency, {latency['method']}: {latency['value']:.1f} us ({latency['error']})",
+            *told,
             "",
-            "`model.onnx` and `model.pt2` take float32 features "
-            f"{manifest['input']['shape']} and return logits; `manifest.json` says how the features are made",
-            "(`front_end`), where each figure comes from, and the SHA-256 of each file.",
+            *_about_what_ships(manifest),
+            f"`model.onnx` and `model.pt2` take float32 features {shape} and return logits. `manifest.json` has how",
+            "features are made (`front_end`), where each figure comes from, and the SHA-256 of each file.",
             "",
             "```python",
             "import numpy as np, onnxruntime",
             'session = onnxruntime.InferenceSession("model.onnx")',
-            f"features = np.zeros((1, *{tuple(manifest['input']['shape'][1:])}), np.float32)",
+            f"features = np.zeros((1, *{tuple(shape[1:])}), np.float32)",
             'logits = session.run(["logits"], {"features": features})[0]',
             "```",
             "",
         ]
     )
+
+
+def _about_what_ships(manifest: dict[str, Any]) -> list[str]:
+    if manifest["ships"] == "model.onnx":
+        return []
+    lines = [f"`{manifest['ships']}` is what ships on {manifest['device']}, and what the errors above are of."]
+    if manifest["float32"]:
+        before = manifest["float32"][f"{FLOAT_PREFIX}test_error"]
+        lines.append(f"Before it was quantised the model had {100 * before:.2f} % error on the test split.")
+    return [*lines, ""]

@@ -10,7 +10,7 @@ from ..spaces.fusion import fused_copy
 from ..spaces.space import Candidate, SearchSpace, load_space
 from .config import Config
 from .devices.profile import Profile
-from .devices.device import Device
+from .devices.base import Device
 from .devices.torch_reader import read_module
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger

@@ -15,7 +15,7 @@ from ..trainers.data import data_source
 from ..trainers.data.dataset import DataSource
 from ..trainers.supervised import TrainingConfig
 from .config import Config
-from .devices.device import Device
+from .devices.base import Device
 from .devices.targets import device
 
 

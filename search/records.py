@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from ..spaces.space import Candidate
 
+FLOAT_PREFIX = "float32_"
+"""Of the figures that the fused model had before it was quantised."""
+
 
 class State(StrEnum):
     """Where a trial stands."""

@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..spaces.errors import UserError
 from ..spaces.imports import importable_folders
-from ..spaces.space import Candidate
 from ..trainers.data.dataset import Dataset
 from .addresses import absolute, is_url
 from .config import Config
-from .devices.profile import Profile
 from .files import refuse_unknown_store, study_folder
 from .lease import Lease, hold_lease
 from .ledger import Ledger
@@ -122,14 +120,6 @@ def load_data(parts: Parts, say: Say) -> Dataset:
     sizes = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "validation", "test"))
     say(f"data: {dataset.name}, {len(dataset.labels)} classes, {sizes}")
     return dataset
-
-
-def profile_config(config: Config, say: Say) -> tuple[Candidate, Profile]:
-    """Return the candidate in the middle of a config's space and its profile."""
-    parts = Parts(config)
-    dataset = load_data(parts, say)
-    candidate = parts.space.middle()
-    return candidate, Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))(candidate)
 
 
 def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:

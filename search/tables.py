@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from .devices.profile import FIGURES, Profile
-from .objectives import OBJECTIVES
-from .records import State, TrialRecord, measured_figures
+from .devices.profile import FIGURES, Figure, Profile
+from .objectives import OBJECTIVES, Objective
+from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures
 from .results import Results
 
+if TYPE_CHECKING:
+    from .devices.advice import Advice
+    from .devices.layers import Layer
+    from .devices.memory import MemoryPlan
+    from .devices.roofline import Calibration
+    from .profiles import Report
+
+DEVICE_COLUMNS = ("name", "runtime", "precision", "latency", "memory", "flash", "error", "calibrated")
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
 
 
@@ -54,23 +66,11 @@ def print_front(results: Results) -> None:
         return
     trained = sum(count for state, count in counts.items() if state.was_trained)
     table = Table(title=f"front: {len(results.front)} of {counts[State.FINISHED]} models trained in full")
-    table.add_column("trial", justify="right")
-    for objective in results.objectives:
-        table.add_column(objective.name.replace("_", " "), justify="right")
-    table.add_column("test error", justify="right")
-    table.add_column("latency, measured", justify="right")
-    table.add_column("parameters", justify="right")
+    columns = _front_columns(results)
+    for title in columns:
+        table.add_column(title, justify="right")
     for record in results.front:
-        assert record.measurement is not None
-        figures = record.measurement.figures
-        measured_us = measured_figures(record.measured).get("latency_us")
-        table.add_row(
-            str(record.number),
-            *(objective.format(figures[objective.key]) for objective in results.objectives),
-            format_quantity(figures["test_error"], "fraction"),
-            format_quantity(measured_us, "duration") if measured_us else "",
-            format_quantity(figures["parameters"], "count"),
-        )
+        table.add_row(*(cell(record) for cell in columns.values()))
     console.print(table)
     console.print(
         f"{trained} trained ({counts[State.STOPPED]} stopped early, {counts[State.FAILED]} failed), "
@@ -79,16 +79,187 @@ def print_front(results: Results) -> None:
     )
 
 
-def print_profile(profile: Profile) -> None:
-    """Print each figure with how it was got and the error to expect."""
+Cell = Callable[[TrialRecord], str]
+
+
+def _front_columns(results: Results) -> dict[str, Cell]:
+    """The columns of the front's table: what no member has has none."""
+    columns: dict[str, Cell] = {"trial": lambda record: str(record.number)}
+    for objective in results.objectives:
+        title = objective.name.replace("_", " ")
+        columns[title] = partial(_objective_cell, objective)
+        if any(objective.key in measured_figures(record.measured) for record in results.front):
+            columns[f"{title}, measured"] = partial(_measured_cell, objective)
+    columns["test error"] = partial(_figure_cell, "test_error", "fraction")
+    if any(f"{FLOAT_PREFIX}test_error" in _figures(record) for record in results.front):
+        columns["in float32"] = partial(_figure_cell, f"{FLOAT_PREFIX}test_error", "fraction")
+    columns["parameters"] = partial(_figure_cell, "parameters", "count")
+    return columns
+
+
+def _figures(record: TrialRecord) -> dict[str, float]:
+    assert record.measurement is not None
+    return record.measurement.figures
+
+
+def _figure_cell(key: str, kind: str, record: TrialRecord) -> str:
     from .units import format_quantity
 
+    return format_quantity(_figures(record)[key], kind)
+
+
+def _objective_cell(objective: Objective, record: TrialRecord) -> str:
+    """The value that decided, and between what it may lie where that is known."""
+    value = _figures(record)[objective.key]
+    figure = record.profile.get(objective.key, {})
+    if figure.get("low") is None or figure.get("high") is None:
+        return objective.format(value)
+    return f"{objective.format(value)} ({objective.format(figure['low'])} to {objective.format(figure['high'])})"
+
+
+def _measured_cell(objective: Objective, record: TrialRecord) -> str:
+    value = measured_figures(record.measured).get(objective.key)
+    return "" if value is None else objective.format(value)
+
+
+def print_profile(profile: Profile) -> None:
+    """Print each figure with how it was got and the error to expect."""
     table = Table(title=f"{profile.device} ({profile.runtime}, {profile.precision})")
     for column in ("figure", "value", "method", "error"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for name in FIGURES:
         figure = profile.figure(name)
-        table.add_row(name, format_quantity(figure.value, KINDS_OF_FIGURES[name]), figure.method, figure.error or "")
+        table.add_row(name, _value(name, figure), figure.method, _error(name, figure))
     Console().print(table)
     if profile.unknown_operators:
         print(f"not covered by these figures: {', '.join(profile.unknown_operators)}")
+
+
+def _value(name: str, figure: Figure) -> str:
+    from .units import format_quantity
+
+    return format_quantity(figure.value, KINDS_OF_FIGURES[name])
+
+
+def _error(name: str, figure: Figure) -> str:
+    """The error in words, and the interval where there is one."""
+    from .units import format_quantity
+
+    parts = [figure.error] if figure.error else []
+    if figure.low is not None and figure.high is not None:
+        low, high = (format_quantity(value, KINDS_OF_FIGURES[name]) for value in (figure.low, figure.high))
+        parts.append(f"90 % between {low} and {high}")
+    return "; ".join(parts)
+
+
+def print_report(report: Report, layers: bool) -> None:
+    """Print a model's figures, its layers where they are wanted, its memory peak and what to write otherwise."""
+    if report.candidate is not None:
+        print(f"candidate {report.candidate.to_json()}")
+    print_profile(report.profile)
+    if layers:
+        print_layers(report.layers)
+    print_peak(report.plan, report.peak)
+    print_advice(report.advice, report.profile.device)
+
+
+def print_layers(layers: Sequence[Layer]) -> None:
+    """Print what each layer costs, and mark the one that makes the memory peak."""
+    from .units import format_quantity
+
+    total_us = sum(layer.time_us or 0 for layer in layers)
+    timed = any(layer.time_us is not None for layer in layers)
+    table = Table(title="layers, in the order they run")
+    for column in ("", "layer", "operator", "output"):
+        table.add_column(column, justify="right" if column == "" else "left", overflow="fold")
+    for column in ("MACs", "moved", "live", *(("time", "of all") if timed else ())):
+        table.add_column(column, justify="right", no_wrap=True)
+    for number, layer in enumerate(layers):
+        live = format_quantity(layer.live_bytes, "size")
+        row = [
+            str(number),
+            layer.name,
+            layer.operator,
+            "x".join(map(str, layer.output_shape)),
+            format_quantity(layer.macs, "count") if layer.macs else "",
+            format_quantity(layer.moved_bytes, "size") if layer.moved_bytes else "",
+            f"peak {live}" if layer.makes_peak else live,
+        ]
+        if timed and layer.time_us is not None:
+            share = f"{layer.time_us / total_us:.0%}" if total_us else ""
+            row += [format_quantity(layer.time_us, "duration"), share]
+        table.add_row(*map(escape, row), style="bold" if layer.makes_peak else None)
+    Console().print(table)
+
+
+def print_peak(plan: MemoryPlan, peak: Layer | None) -> None:
+    """Print in a line what the activations take and which layer makes it as much."""
+    from .units import format_quantity
+
+    if peak is not None:
+        taken, least = (format_quantity(value, "size") for value in (plan.peak_bytes, plan.lower_bound_bytes))
+        print(
+            f"memory peak: {peak.name} ({peak.operator}); activations take {taken}, at least {least} however arranged"
+        )
+
+
+def print_advice(advice: Sequence[Advice], device: str) -> None:
+    """Print what does not run well on a device and what to write instead."""
+    if advice:
+        print(f"what does not run well on {device}:")
+    for piece in advice:
+        print(f"- {piece}")
+
+
+def print_comparison(report: Report, other: Report) -> None:
+    """Print the figures of two models, or of two devices, side by side."""
+    from .devices.compare import compare
+
+    devices = (report.profile.device, other.profile.device)
+    titles = devices if len(set(devices)) > 1 else (report.title, other.title)
+    first, second = map(escape, titles)
+    table = Table(title=f"{first} against {second}")
+    for column in ("figure", first, second, "ratio", ""):
+        table.add_column(column, justify="right" if column in (first, second, "ratio") else "left")
+    for difference in compare(report.profile, other.profile):
+        values = (_value(difference.name, figure) for figure in (difference.first, difference.second))
+        ratio = "" if difference.ratio is None else f"{difference.ratio:.3g}"
+        table.add_row(difference.name, *values, ratio, difference.note)
+    Console().print(table)
+
+
+def print_devices(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what models can be profiled for and how its figures are got there; of what is missing, how to get it."""
+    table = Table(title="devices")
+    for column in DEVICE_COLUMNS:
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for row in rows:
+        if "missing" not in row:
+            table.add_row(*(escape(str(row.get(column) or "")) for column in DEVICE_COLUMNS))
+    Console().print(table)
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if "missing" in row:
+            reasons.setdefault(row["missing"], []).append(row["name"])
+    for reason, names in reasons.items():
+        print(f"not here: {', '.join(names)}: {reason}")
+
+
+def print_calibration(calibration: Calibration) -> None:
+    """Print how far a fitted latency model is off on what it was not fitted to, and how calmly it was timed."""
+    table = Table(title=f"{calibration.runtime} on {escape(calibration.machine)}: error on what the fit has not seen")
+    for column in ("", "how many", "median error", "90 % within", "rank correlation"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, error in (("layers", calibration.held_out_layers), ("networks", calibration.held_out)):
+        if error is not None:
+            shares = (f"{error.median:.1%}", f"{error.percentile_90:.1%}", f"{error.spearman:.3f}")
+            table.add_row(name, str(error.networks), *shares)
+    Console().print(table)
+    if calibration.interval is not None:
+        low, high = calibration.interval
+        print(f"90 % of those networks took {low:.2f} to {high:.2f} times their estimate")
+    conditions = calibration.conditions
+    if conditions is not None:
+        print(f"timed on {conditions.date}; noise of one timing {conditions.spread:.1%}")
+        if conditions.under_load:
+            print("timed under load, which makes estimates too long: calibrate again when the machine is idle")

@@ -25,16 +25,14 @@ from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDiv
 from .checkpoints import Checkpoints
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .patience import GoneError
-from .records import EpochPoint, Measurement
+from .records import FLOAT_PREFIX, EpochPoint, Measurement
 from .sampling import candidate_seed
 
 if TYPE_CHECKING:
-    from .devices.device import Device
+    from .devices.base import Device
 
 FUSION_SAMPLES = 64
-CALIBRATION_SAMPLES = 256
-FLOAT_PREFIX = "float32_"
-"""Of the figures that the fused model had before it was quantised."""
+CALIBRATION_SAMPLES = 1000
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .fusion import FusionReport as FusionReport
     from .fusion import fuse as fuse
     from .fusion import fused_copy as fused_copy
+    from .mlperf_tiny import MLPerfTiny as MLPerfTiny
     from .repcnn import RepCNN as RepCNN
     from .space import Candidate as Candidate
     from .space import Choice as Choice
@@ -30,6 +31,7 @@ _HOMES = {
     "branches": ("BranchedConv", "ConvShape", "Fusable", "Topology"),
     "errors": ("UserError",),
     "fusion": ("FusionReport", "fuse", "fused_copy"),
+    "mlperf_tiny": ("MLPerfTiny",),
     "repcnn": ("RepCNN",),
     "space": ("Candidate", "Choice", "Float", "Int", "Parameter", "SearchSpace", "load_space"),
 }

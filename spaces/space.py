@@ -242,7 +242,10 @@ class SearchSpace(ABC):
         ]
 
 
-BUILT_IN = {"repcnn": "repareto.spaces.repcnn:RepCNN"}
+BUILT_IN = {
+    "repcnn": "repareto.spaces.repcnn:RepCNN",
+    "mlperf_tiny": "repareto.spaces.mlperf_tiny:MLPerfTiny",
+}
 
 
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calibration import calibrate, load_or_calibrate
-    from .device import Device
+    from .base import Device
     from .graph import Graph, Operator, TensorInfo
     from .host import HostOnnxRuntime, Reference
     from .memory import MemoryPlan, MemoryRules, plan_memory
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .profile import FIGURES, Figure, Profile
     from .pt2_reader import read_program, read_pt2
     from .roofline import REFERENCE, Calibration
-    from .targets import device, device_names, profile_file
+    from .targets import device, device_names
     from .torch_reader import read_module
 
 _NAMES = {
     "calibration": ("calibrate", "load_or_calibrate"),
-    "device": ("Device",),
+    "base": ("Device",),
     "graph": ("Graph", "Operator", "TensorInfo"),
     "host": ("HostOnnxRuntime", "Reference"),
     "memory": ("MemoryPlan", "MemoryRules", "plan_memory"),
@@ -31,7 +31,7 @@ _NAMES = {
     "profile": ("FIGURES", "Figure", "Profile"),
     "pt2_reader": ("read_program", "read_pt2"),
     "roofline": ("REFERENCE", "Calibration"),
-    "targets": ("device", "device_names", "profile_file"),
+    "targets": ("device", "device_names"),
     "torch_reader": ("read_module",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
@@ -59,7 +59,6 @@ __all__ = [
     "load_or_calibrate",
     "measure_latency_us",
     "plan_memory",
-    "profile_file",
     "read_module",
     "read_onnx",
     "read_program",

@@ -1,19 +1,26 @@
 """This machine as a device, and a textbook core that is the same on every machine."""
 
+from __future__ import annotations
+
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .device import Device
+from .base import Device
+from .fusion import fuse_kernels
 from .graph import Graph
 from .onnx_quantize import quantise_onnx, quantised_graph
 from .profile import Figure, Profile
 from .roofline import REFERENCE, Calibration
-from .workload import onnx_runtime_work, plain_work
+from .workload import Work, onnx_runtime_work, plain_work
+
+if TYPE_CHECKING:
+    from .onnx_runtime import Latency
 
 
 class OnnxDevice(Device):
@@ -34,14 +41,11 @@ class OnnxDevice(Device):
         return run_onnx(content, features)
 
 
-class HostOnnxRuntime(OnnxDevice):
-    """This host's processor, ONNX Runtime on one thread, float32, a batch of one.
+class Calibrated(Device):
+    """A runtime on this host, whose latency is estimated by a model that was fitted here.
 
-    Latency is estimated by a model fitted here; without a ``calibration`` the kept one is taken, or made on first use.
+    Without a ``calibration`` the kept one is taken, or made on first use.
     """
-
-    name = "host-onnxruntime"
-    runtime = "onnxruntime"
 
     def __init__(self, calibration: Calibration | None = None) -> None:
         super().__init__()
@@ -49,22 +53,35 @@ class HostOnnxRuntime(OnnxDevice):
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The rates in use."""
+        """The costs in use."""
         from .calibration import load_or_calibrate
 
-        return self._given or load_or_calibrate()
+        return self._given or load_or_calibrate(self.runtime, self.precision)
+
+    @abstractmethod
+    def works(self, graph: Graph) -> tuple[Work, ...]:
+        """What the runtime does for a lowered graph."""
 
     def latency(self, graph: Graph) -> Figure:
-        """The estimate, with the error it had on held-out networks."""
-        held_out = self.calibration.held_out
-        latency_us = self.calibration.latency_us(onnx_runtime_work(graph))
-        return Figure(latency_us, "us", "estimated", str(held_out) if held_out else None)
+        """The estimate, with the error it had on held-out networks and where nine of ten of their times lay."""
+        latency_us = self.calibration.latency_us(self.works(self.lowered(graph)))
+        low, high = self.calibration.interval or (None, None)
+        return Figure(
+            latency_us,
+            "us",
+            "estimated",
+            self.calibration.stated_error,
+            low=low and low * latency_us,
+            high=high and high * latency_us,
+        )
 
-    def measure(self, content: bytes, planned: Profile) -> Profile:
-        """Time it: the latency is the minimum of many runs, flash the size of the file."""
-        from .onnx_runtime import measure_latency_us
+    def layer_times_us(self, graph: Graph) -> tuple[float, ...]:
+        """The estimate, kernel by kernel; what a run costs beside its kernels is in none of them."""
+        lowered = self.lowered(graph)
+        return self.calibration.kernel_times_us(self.works(lowered), len(fuse_kernels(lowered)))
 
-        latency = measure_latency_us(content)
+    def timed(self, content: bytes, planned: Profile, latency: Latency) -> Profile:
+        """``planned`` with a measured latency and the size of the file."""
         spread = f"minimum of {latency.runs} runs; their median was {latency.median_us:.1f} us"
         return replace(
             planned,
@@ -73,8 +90,34 @@ class HostOnnxRuntime(OnnxDevice):
         )
 
     def describe(self) -> dict[str, Any]:
-        """The methods, and the error of the kept calibration if there is one."""
-        return {**super().describe(), "latency": "estimated, measured at the end", "flash": "file size at the end"}
+        """The methods, and the error and date of the kept calibration if there is one."""
+        from .calibration import calibration_path, read_calibration
+
+        kept = self._given or read_calibration(calibration_path(self.runtime, self.precision))
+        return {
+            "latency": "estimated, measured at the end",
+            "memory": "planned",
+            "flash": "weights, file at the end",
+            "error": kept.stated_error if kept else None,
+            "calibrated": kept.conditions.date if kept and kept.conditions else None,
+        }
+
+
+class HostOnnxRuntime(Calibrated, OnnxDevice):
+    """This host's processor, ONNX Runtime on one thread, float32, a batch of one."""
+
+    name = "host-onnxruntime"
+    runtime = "onnxruntime"
+
+    def works(self, graph: Graph) -> tuple[Work, ...]:
+        """What ONNX Runtime's kernels do."""
+        return onnx_runtime_work(graph)
+
+    def measure(self, content: bytes, planned: Profile) -> Profile:
+        """Time it: the latency is the minimum of many runs, flash the size of the file."""
+        from .onnx_runtime import measure_latency_us
+
+        return self.timed(content, planned, measure_latency_us(content))
 
 
 class HostOnnxRuntimeInt8(HostOnnxRuntime):

@@ -1,46 +1,31 @@
 """The devices that a model can be profiled for, by name."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 from ...spaces.errors import UserError, nearest_hint
-from .device import Device
-from .host import HostOnnxRuntime, Reference
-from .profile import Figure, Profile
+from .boards import board_names
+from .base import Device
+from .host import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
+from .tflite_device import BoardDevice, HostLiteRt, HostLiteRtInt8
 
-_DEVICES: dict[str, Callable[[], Device]] = {kind.name: kind for kind in (HostOnnxRuntime, Reference)}
+_DEVICES: dict[str, Callable[[], Device]] = {
+    kind.name: kind for kind in (HostOnnxRuntime, HostOnnxRuntimeInt8, HostLiteRt, HostLiteRtInt8, Reference)
+}
 
 
 def device_names() -> tuple[str, ...]:
-    """The names of all devices that are known without a file."""
-    return tuple(_DEVICES)
+    """The names of all devices that are known without a file of one's own."""
+    return (*_DEVICES, *board_names())
 
 
 def device(name: str) -> Device:
-    """A device by name; ``UserError`` with the nearest name and the list for an unknown one."""
-    if name not in _DEVICES:
-        raise UserError(f'device "{name}" is unknown ({nearest_hint(name, _DEVICES)})')
-    return _DEVICES[name]()
+    """A device by its name, or by the path of a board file (``.toml``).
 
-
-def profile_file(path: str | Path, device: Device) -> Profile:
-    """The profile of a ``.pt2`` or ``.onnx`` file on a device, before anything is run.
-
-    Flash is the size of an ``.onnx`` file, and the weights of a ``.pt2`` file, which is not what ships.
-    Raises ``UserError`` for another suffix and for a missing, corrupt or dynamic model.
+    Raises ``UserError`` with the nearest name for an unknown one, for a board file that does not hold, and where the
+    extra that a device needs is not installed.
     """
-    path = Path(path)
-    if path.suffix == ".onnx":
-        from .onnx_reader import read_onnx
-
-        return replace(device.profile(read_onnx(path)), flash_bytes=_file_size(path.stat().st_size))
-    if path.suffix == ".pt2":
-        from .pt2_reader import read_pt2
-
-        return device.profile(read_pt2(path))
-    raise UserError(f'{path}: cannot profile a "{path.suffix}" file (give a .pt2 or an .onnx model)')
-
-
-def _file_size(nbytes: int) -> Figure:
-    return Figure(nbytes, "bytes", "measured", "the size of the ONNX file")
+    if name in _DEVICES:
+        return _DEVICES[name]()
+    if name in board_names() or name.endswith(".toml"):
+        return BoardDevice(name)
+    raise UserError(f'device "{name}" is unknown ({nearest_hint(name, device_names())})')

@@ -1,6 +1,7 @@
 """The command line: its frozen words, its light imports, and one line for each mistake of a user."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,18 @@ COMMANDS = {
         "--force": ("flag", False),
         **PLACES,
     },
-    "profile": {"FILE_OR_CONFIG": ("argument", True), "--device": ("option", False), "--set": ("option", False)},
+    "devices": {"--json": ("flag", False)},
+    "profile": {
+        "MODEL": ("argument", True),
+        "--device": ("option", False),
+        "--layers": ("flag", False),
+        "--memory-map": ("option", False),
+        "--against": ("option", False),
+        "--measure": ("flag", False),
+        "--json": ("flag", False),
+        "--set": ("option", False),
+    },
+    "calibrate": {"--device": ("option", False)},
     "ui": {"--port": ("option", False), "--store": ("option", False)},
 }
 
@@ -307,6 +319,154 @@ def test_a_profile_of_a_config_on_the_reference_device(repareto, tmp_path: Path)
     assert code == 0 and err == ""
     assert "reference (none, fp32)" in out and '"stage1.width":8' in out
     assert all(figure in out for figure in ("latency_us", "peak_memory_bytes", "flash_bytes", "macs", "parameters"))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two networks as ``.onnx`` and ``.pt2``: one twice as wide and with a pad of its own."""
+    import torch
+    from torch import nn
+
+    from repareto.search.devices.onnx_runtime import export_onnx
+
+    folder = tmp_path_factory.mktemp("models")
+    example = torch.zeros(2, 1, 8, 8)
+    heads = {
+        "narrow": [nn.Conv2d(1, 16, 3, stride=2, padding=1)],
+        "wide": [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(1, 32, 3, stride=2)],
+    }
+    for name, head in heads.items():
+        classifier = nn.Linear(head[-1].out_channels, 3)
+        net = nn.Sequential(*head, nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), classifier).eval()
+        export_onnx(net, example, folder / f"{name}.onnx")
+        shapes = ({0: torch.export.Dim("batch")},)
+        torch.export.save(torch.export.export(net, (example,), dynamic_shapes=shapes), folder / f"{name}.pt2")
+    return folder
+
+
+@pytest.fixture
+def models(exported: Path, tmp_path: Path) -> None:
+    """The models of ``exported`` in the folder that commands run in."""
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.mark.usefixtures("models")
+# The convolution's 512 values, and its input: of 81 values after a pad of its own, which the export to ONNX folds away.
+@pytest.mark.parametrize(
+    ("suffix", "live", "taken"), [(".onnx", "2.25 KiB", "2.25 KiB"), (".pt2", "2.316 KiB", "2.328 KiB")]
+)
+def test_a_profile_with_layers_and_map(repareto, suffix: str, live: str, taken: str) -> None:
+    code, out, err = repareto(
+        "profile", f"wide{suffix}", "--device", "reference", "--layers", "--memory-map", "map.svg"
+    )
+    assert code == 0 and err == "wrote map.svg\n"
+    assert "reference (none, fp32)" in out and "layers, in the order they run" in out
+    rows = [line for line in out.splitlines() if f"peak {live}" in line]
+    assert len(rows) == 1 and "1x32x4x4" in rows[0]
+    assert f"activations take {taken}, at least {taken} however arranged" in out
+    assert f"wide{suffix} on reference" in Path("map.svg").read_text()
+
+
+@pytest.mark.usefixtures("models")
+def test_a_profile_against_another_model_and_another_device(repareto) -> None:
+    code, out, _ = repareto("profile", "narrow.onnx", "--device", "reference", "--against", "wide.onnx")
+    assert code == 0
+    assert "narrow.onnx against wide.onnx" in out
+    macs = next(line for line in out.splitlines()[::-1] if "macs" in line)
+    assert [field.strip() for field in macs.strip("│").split("│")] == ["macs", "2.352 k", "4.704 k", "2", ""]
+    code, out, _ = repareto("profile", "narrow.onnx", "--device", "reference", "--against", "reference")
+    assert code == 0
+    assert [line for line in out.splitlines() if "latency_us" in line][-1].count("equal") == 1
+
+
+@pytest.mark.usefixtures("models")
+def test_a_profile_as_json(repareto) -> None:
+    options = ("--device", "reference", "--against", "narrow.onnx", "--json", "--memory-map", "m.html")
+    code, out, err = repareto("profile", "wide.onnx", *options)
+    assert code == 0 and err == "wrote m.html\n"
+    data = json.loads(out)
+    assert data["model"] == "wide.onnx" and data["candidate"] is None
+    assert data["profile"]["macs"]["value"] == sum(layer["macs"] for layer in data["layers"]) == 4704
+    peak = next(layer for layer in data["layers"] if layer["makes_peak"])
+    assert data["memory"]["peak_layer"] == peak["name"]
+    assert data["memory"]["activation_bytes"] >= data["memory"]["lower_bound_bytes"] >= peak["live_bytes"]
+    assert data["against"]["model"] == "narrow.onnx"
+    assert data["against"]["differences"]["macs"] == {"ratio": 0.5, "note": ""}
+
+
+def test_a_profile_of_a_config_as_json_says_what_it_loads_elsewhere(repareto, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    code, out, err = repareto("profile", "c.yaml", "--device", "reference", "--json", "--set", "space.width=8")
+    assert code == 0
+    assert json.loads(out)["candidate"]["stage1.width"] == 8
+    assert err.startswith("data: digits, ")
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("wide.pt2", "--measure"), "--measure: reference measures fp32 .onnx files (give one; "),
+        (("wide.onnx", "--memory-map", "m.png"), '--memory-map m.png: not a picture by its suffix ".png"'),
+        (("wide.onnx", "--memory-map", "no/m.svg"), "--memory-map no/m.svg: cannot be written"),
+        (
+            ("wide.onnx", "--against", "refrence"),
+            "--against refrence: neither a model file nor a config; as a device: ",
+        ),
+        (("wide.onnx", "--against", "no.onnx"), "no.onnx: no such file"),
+        (("model.txt",), 'model.txt: cannot profile a ".txt" file (give a .pt2, .onnx or .tflite model, or a config)'),
+    ],
+)
+def test_a_profile_that_cannot_be(refused, arguments: tuple[str, ...], message: str) -> None:
+    assert refused("profile", "--device", "reference", *arguments).startswith(message)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_profile_on_a_microcontroller_and_on_an_accelerator(repareto, tmp_path: Path) -> None:
+    pytest.importorskip("tflite_micro")
+    code, out, err = repareto("profile", "narrow.pt2", "--device", "cortex-m4", "--layers", "--against", "wide.pt2")
+    assert code == 0 and err == ""
+    assert "cortex-m4 (tflite-micro, int8)" in out and "CONV_2D + RELU" in out
+    # Padding that TFLite does not know costs a buffer; the other model pads as SAME does.
+    advice = out[out.index("what does not run well on cortex-m4:") : out.index("narrow.pt2 against wide.pt2")]
+    assert "a PAD of its own" in advice and advice.count("\n- ") == 1
+    assert "narrow.pt2 against wide.pt2" in out
+
+    from torch import nn
+
+    from repareto.search.devices.tflite.convert import convert
+
+    net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(16, 3))
+    (tmp_path / "m.tflite").write_bytes(convert(net.eval(), (1, 1, 8, 8), "int8"))
+    for device, figure, method in (
+        ("cortex-m4", "peak_memory_bytes", "measured"),
+        ("ethos-u55-128", "latency_us", "simulated"),
+    ):
+        code, out, _ = repareto("profile", "m.tflite", "--device", device, "--measure", "--json")
+        assert code == 0
+        data = json.loads(out)
+        assert data["profile"][figure]["method"] == method and data["profile"][figure]["value"] > 0
+        assert data["advice"] == []
+
+
+def test_the_devices_as_a_table_and_as_json(repareto) -> None:
+    code, out, err = repareto("devices", "--json")
+    assert code == 0 and err == ""
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert {"reference", "host-onnxruntime", "cortex-m4", "ethos-u55-128"} <= set(rows)
+    assert all(
+        {"runtime", "precision", "latency", "memory", "flash", "error", "calibrated"} <= set(r) for r in rows.values()
+    )
+    code, out, _ = repareto("devices")
+    assert code == 0
+    assert all(name in out for name in rows)
+
+
+def test_what_is_not_fitted_cannot_be_calibrated(refused) -> None:
+    assert refused("calibrate", "--device", "reference").startswith(
+        "--device reference: nothing is fitted there (fitted on a machine: host-onnxruntime, "
+    )
+    assert refused("calibrate", "--device", "refrence").startswith('device "refrence" is unknown')
 
 
 def test_an_interrupt_is_told_in_a_line(repareto, monkeypatch: pytest.MonkeyPatch) -> None:

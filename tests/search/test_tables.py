@@ -1,11 +1,26 @@
 """Fronts and profiles as text."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from repareto.search.devices.advice import Advice
+from repareto.search.devices.layers import Layer
+from repareto.search.devices.memory import MemoryPlan
+from repareto.search.devices.profile import Figure
+from repareto.search.devices.roofline import REFERENCE, Conditions, HeldOutError
 from repareto.search.records import State
-from repareto.search.tables import front_json, print_front, print_profile
+from repareto.search.tables import (
+    front_json,
+    print_advice,
+    print_calibration,
+    print_devices,
+    print_front,
+    print_layers,
+    print_peak,
+    print_profile,
+)
 
 
 @pytest.fixture
@@ -53,8 +68,8 @@ def test_the_table_for_people(results, capsys: pytest.CaptureFixture[str], monke
     assert "front: 2 of 3 models trained in full" in text
     rows = [line for line in text.splitlines() if " % " in line]
     assert len(rows) == 2
-    assert [field.strip() for field in rows[0].strip("│").split("│")][:5] == [
-        "1", "10.00 %", "3 ms", "40 KiB", "11.00 %",
+    assert [field.strip() for field in rows[0].strip("│").split("│")][:6] == [
+        "1", "10.00 %", "3 ms", "", "40 KiB", "11.00 %",
     ]  # fmt: skip
     assert "123.4 us" in rows[1]
     assert "5 trained (1 stopped early, 1 failed), 1 rejected before training; hypervolume 0." in text
@@ -77,3 +92,102 @@ def test_a_profile_says_how_every_figure_was_got(
         assert method in row
     assert "none: made up" in text
     assert "not covered by these figures: aten.erfinv" in text
+
+
+def test_an_interval_stands_beside_the_error(
+    lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    estimate = Figure(1200.0, "us", "estimated", "of a fit", 1000.0, 1500.0)
+    print_profile(replace(lab.profile(lab.candidate()), latency_us=estimate))
+    assert "of a fit; 90 % between 1 ms and 1.5 ms" in capsys.readouterr().out
+
+
+def layer(name: str, time_us: float | None, makes_peak: bool = False) -> Layer:
+    return Layer(name, "CONV_2D + RELU", (1, 4, 4, 8), 1500, 64, 2048, 1024, time_us, makes_peak)
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line[0] == "│"]
+
+
+def test_layers_with_and_without_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    print_layers([layer("a", 30.0), layer("[b]", 10.0, makes_peak=True)])
+    first, second = rows_of(capsys.readouterr().out)
+    assert first == ["0", "a", "CONV_2D + RELU", "1x4x4x8", "1.5 k", "2 KiB", "1 KiB", "30 us", "75%"]
+    assert second[1] == "[b]" and second[6] == "peak 1 KiB" and second[8] == "25%"
+    print_layers([layer("a", None)])
+    assert rows_of(capsys.readouterr().out) == [first[:7]]
+
+
+def test_layers_that_take_no_time(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    print_layers([layer("a", 0.0)])
+    assert rows_of(capsys.readouterr().out)[0][7:] == ["0 us", ""]
+
+
+def test_the_peak_and_the_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    print_peak(MemoryPlan(4096, 2048, (), "a"), layer("a", None, makes_peak=True))
+    assert capsys.readouterr().out == (
+        "memory peak: a (CONV_2D + RELU); activations take 4 KiB, at least 2 KiB however arranged\n"
+    )
+    print_peak(MemoryPlan(0, 0, (), ""), None)
+    print_advice([], "cortex-m4")
+    assert capsys.readouterr().out == ""
+    print_advice([Advice("rule", ("a",), "why", "instead")], "cortex-m4")
+    assert capsys.readouterr().out == "what does not run well on cortex-m4:\n- a: why; instead\n"
+
+
+def test_devices_with_what_is_known_of_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_devices(
+        [{"name": "cortex-m4", "runtime": "tflite-micro", "precision": "int8", "error": None, "latency": "x"}]
+    )
+    assert rows_of(capsys.readouterr().out) == [["cortex-m4", "tflite-micro", "int8", "x", "", "", "", ""]]
+
+
+def test_devices_that_are_missing_say_how_to_get_them(capsys: pytest.CaptureFixture[str]) -> None:
+    print_devices([{"name": name, "missing": 'needs the extra "mcu"'} for name in ("cortex-m4", "cortex-m7")])
+    assert capsys.readouterr().out.endswith('not here: cortex-m4, cortex-m7: needs the extra "mcu"\n')
+
+
+def test_a_calibration_says_how_far_it_is_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    print_calibration(REFERENCE)
+    assert rows_of(capsys.readouterr().out) == []
+    errors = {"held_out": HeldOutError(40, 0.041, 0.093, 0.9912), "held_out_layers": HeldOutError(60, 0.08, 0.21, 0.95)}
+    fitted = replace(REFERENCE, **errors, interval=(0.9, 1.08), conditions=Conditions("2026-11-23", 0.01, 0.9))
+    print_calibration(fitted)
+    text = capsys.readouterr().out
+    assert rows_of(text) == [
+        ["layers", "60", "8.0%", "21.0%", "0.950"],
+        ["networks", "40", "4.1%", "9.3%", "0.991"],
+    ]
+    assert "90 % of those networks took 0.90 to 1.08 times their estimate\n" in text
+    assert "timed on 2026-11-23; noise of one timing 1.0%\n" in text and "under load" not in text
+    print_calibration(replace(fitted, conditions=Conditions("2026-11-23", 10.0, 0.0)))
+    assert "timed under load" in capsys.readouterr().out
+
+
+def test_the_front_shows_intervals_and_what_quantising_cost(
+    lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    record = lab.record(0, 0.2, 2000, 20480)
+    latency = {**record.profile["latency_us"], "low": 1000.0, "high": 3000.0}
+    figures = {**record.measurement.figures, "float32_test_error": 0.125}
+    record = replace(
+        record,
+        profile={**record.profile, "latency_us": latency},
+        measurement=replace(record.measurement, figures=figures),
+    )
+    print_front(lab.results(record))
+    text = capsys.readouterr().out
+    assert "2 ms (1 ms to 3 ms)" in text
+    assert "in float32" in text and "12.50 %" in text
+    assert "measured" not in text

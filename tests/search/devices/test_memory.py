@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import torch
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.graph import Graph, Operator, TensorInfo
-from repareto.search.devices.memory import Buffer, MemoryRules, live_buffers, place, plan_memory
+from repareto.search.devices.memory import EXECUTORCH, Buffer, MemoryRules, live_buffers, place, plan_memory
 from repareto.search.devices.torch_reader import read_module
 
 NEVER_IN_PLACE = MemoryRules(in_place_kinds=frozenset())
@@ -86,14 +87,29 @@ def graphs(draw: st.DrawFn) -> Graph:
     return Graph.of(tensors, operators, ["x"], [names[-1]])
 
 
-@given(graphs())
-def test_a_plan_is_valid_on_any_graph(graph: Graph) -> None:
-    plan = plan_memory(graph)
+def half(operator: Operator, graph: Graph) -> tuple[int, ...]:
+    """A workspace of half the result."""
+    return (graph.tensors[operator.outputs[0]].nbytes // 2,)
+
+
+RULES = [
+    MemoryRules(),
+    EXECUTORCH,
+    MemoryRules(latest_first=True),
+    MemoryRules(in_place_kinds=frozenset(), shares_views=False, fuses_activations=False, workspace=half),
+]
+
+
+@given(graphs(), st.sampled_from(RULES))
+def test_a_plan_is_valid_on_any_graph(graph: Graph, rules: MemoryRules) -> None:
+    plan = plan_memory(graph, rules)
     assert plan.peak_bytes >= plan.lower_bound_bytes > 0
     for one, other in itertools.combinations(plan.placements, 2):
         if one.buffer.meets(other.buffer):
             assert one.end_bytes <= other.offset_bytes or other.end_bytes <= one.offset_bytes
-    assert plan.lower_bound_bytes <= plan_memory(graph, NEVER_IN_PLACE).lower_bound_bytes
+    assert all(p.offset_bytes % rules.alignment_bytes == 0 for p in plan.placements)
+    assert all(buffer.last < len(plan.steps) for buffer in (p.buffer for p in plan.placements))
+    assert plan.lower_bound_bytes <= plan_memory(graph, replace(rules, in_place_kinds=frozenset())).lower_bound_bytes
 
 
 @given(graphs())
@@ -149,3 +165,47 @@ def test_inputs_and_promised_outputs_are_not_written_over() -> None:
 def test_a_graph_without_operators() -> None:
     graph = Graph.of({"x": TensorInfo("x", (5,), "float32", 20)}, [], ["x"], ["x"])
     assert plan_memory(graph).peak_bytes == 32
+
+
+def one_of_each(*nbytes: int) -> Graph:
+    """A chain of operators whose tensors have these sizes."""
+    tensors = {f"t{n}": TensorInfo(f"t{n}", (size,), "int8", size) for n, size in enumerate(nbytes)}
+    operators = [Operator("conv", f"o{n}", (f"t{n}",), (f"t{n + 1}",)) for n in range(len(nbytes) - 1)]
+    return Graph.of(tensors, operators, ["t0"], [f"t{len(nbytes) - 1}"])
+
+
+def offsets(graph: Graph, rules: MemoryRules) -> dict[str, int]:
+    return {p.buffer.name: p.offset_bytes for p in plan_memory(graph, rules).placements}
+
+
+def test_among_equals_the_first_alive_or_the_last_declared_lies_lowest() -> None:
+    graph = one_of_each(20, 30)  # both take 32 bytes when aligned
+    assert offsets(graph, MemoryRules()) == {"t1": 0, "t0": 32}
+    assert offsets(one_of_each(32, 32), MemoryRules()) == {"t0": 0, "t1": 32}
+    assert offsets(graph, MemoryRules(latest_first=True)) == {"t1": 0, "t0": 32}
+    assert offsets(one_of_each(30, 20), MemoryRules(latest_first=True)) == {"t1": 0, "t0": 32}
+
+
+def test_shared_objects_take_what_fits_beside_or_after() -> None:
+    # t1 is the first object; t3 is free of it in time; t2 meets both and opens another, which t0 and t4 share.
+    assert offsets(one_of_each(16, 64, 32, 48, 16), EXECUTORCH) == {"t1": 0, "t3": 0, "t2": 64, "t4": 64, "t0": 64}
+    # t0 is done before the last tensor, but its object was made for it alone: a first gap needs less.
+    graph = one_of_each(32, 16, 32, 32)
+    assert (plan_memory(graph).peak_bytes, plan_memory(graph, EXECUTORCH).peak_bytes) == (64, 80)
+
+
+def test_a_copying_view_and_an_activation_of_its_own_take_bytes() -> None:
+    module = nn.Sequential(nn.Conv1d(4, 8, 1), nn.ReLU(), nn.Flatten()).eval()
+    graph = read_module(module, (1, 4, 16))
+    alone = MemoryRules(in_place_kinds=frozenset(), shares_views=False, fuses_activations=False)
+    assert plan_memory(graph, NEVER_IN_PLACE).peak_bytes == (4 + 8) * 16 * 4
+    assert plan_memory(graph, alone).peak_bytes == 2 * 8 * 16 * 4
+    assert len(plan_memory(graph, alone).steps) == 3
+
+
+def test_a_workspace_lives_while_its_operator_runs() -> None:
+    graph = one_of_each(64, 64, 16)
+    plan = plan_memory(graph, MemoryRules(workspace=half))
+    assert plan.peak_bytes == 64 + 64 + 32
+    scratch = {p.buffer.name: p.buffer for p in plan.placements if ":" in p.buffer.name}
+    assert [(b.first, b.last, b.nbytes) for b in scratch.values()] == [(0, 0, 32), (1, 1, 8)]

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,11 @@ import torch
 from torch import nn
 
 from repareto.search.devices import calibration as calibration_module
-from repareto.search.devices.device import Device
+from repareto.search.devices.base import Device
+from repareto.search.devices.boards import FOLDER
 from repareto.search.devices.host import HostOnnxRuntime, Reference
 from repareto.search.devices.roofline import REFERENCE, Calibration, HeldOutError
-from repareto.search.devices.targets import device, profile_file
+from repareto.search.devices.targets import device, device_names
 from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
 
@@ -67,7 +69,7 @@ def test_the_stated_error_is_the_calibrations() -> None:
 
 def test_the_host_calibrates_on_first_use_only(monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter([KNOWN])
-    monkeypatch.setattr(calibration_module, "load_or_calibrate", lambda: next(made))
+    monkeypatch.setattr(calibration_module, "load_or_calibrate", lambda *_runtime: next(made))
     host = device("host-onnxruntime")
     graphs = [read_module(net(width), SHAPE) for width in (6, 7)]
     assert [host.profile(graph) for graph in graphs] == [HostOnnxRuntime(KNOWN).profile(graph) for graph in graphs]
@@ -103,27 +105,66 @@ def test_an_unknown_device_gets_the_nearest_and_the_list() -> None:
         device("host-onnx")
 
 
-def test_profiling_files(tmp_path: Path) -> None:
-    from repareto.search.devices.onnx_runtime import export_onnx
-
-    module, reference = net(), Reference()
-    program = torch.export.export(module, (torch.randn(SHAPE),))
-    torch.export.save(program, tmp_path / "model.pt2")
-    export_onnx(module, torch.randn(SHAPE), tmp_path / "model.onnx")
-    direct = reference.profile(read_module(module, SHAPE))
-    assert profile_file(tmp_path / "model.pt2", reference) == direct
-    of_file = profile_file(tmp_path / "model.onnx", reference)
-    assert of_file.value("flash_bytes") == (tmp_path / "model.onnx").stat().st_size
-    for name in ("macs", "parameters", "peak_memory_bytes", "latency_us"):
-        assert of_file.value(name) == direct.value(name)
+def image_net() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(6, 3)]
+    return nn.Sequential(*layers).eval()
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
-def test_a_missing_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        profile_file(tmp_path / name, Reference())
+IMAGE = (1, 8, 8)
 
 
-def test_another_suffix(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'cannot profile a "\.tflite" file'):
-        profile_file(tmp_path / "model.tflite", Reference())
+@pytest.mark.parametrize("name", ["host-litert", "host-litert-int8", "cortex-m4", "ethos-u55-32"])
+def test_a_file_for_every_kind_of_device(name: str) -> None:
+    target, module = device(name), image_net()
+    samples = torch.randn(64, *IMAGE).numpy()
+    content = target.convert(module, IMAGE, samples, ["a", "b", "c"])
+    logits = target.run(content, samples)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(samples)).numpy()
+    largest = abs(logits - expected).max() / abs(expected).max()
+    assert largest < (0.05 if target.quantises else 1e-4)
+
+
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55", "ethos-u55-32"])
+def test_a_board_before_training_and_with_the_file_that_ships(name: str) -> None:
+    board, module = device(name), image_net()
+    planned = board.profile(read_module(module, (1, *IMAGE)))
+    samples = torch.randn(64, *IMAGE).numpy()
+    measured = board.measure(board.convert(module, IMAGE, samples, ["a", "b", "c"]), planned)
+    assert planned.device == measured.device == name
+    assert measured.value("peak_memory_bytes") <= planned.value("peak_memory_bytes")
+    assert measured.peak_memory_bytes.method in ("measured", "simulated")
+    assert planned.value("latency_us") > 0
+
+
+def test_the_kernels_of_a_layer_table_add_up() -> None:
+    graph = read_module(image_net(), (1, *IMAGE))
+    board = device("cortex-m4")
+    times_us = board.layer_times_us(graph)
+    assert times_us is not None
+    assert sum(times_us) == pytest.approx(board.profile(graph).value("latency_us"))
+    assert device("ethos-u55-32").layer_times_us(graph) is None
+
+
+@pytest.mark.parametrize("name", ["host-onnxruntime-int8", "host-litert-int8", "cortex-m4", "ethos-u55-32"])
+def test_a_device_travels_to_a_worker_without_what_the_driver_has_seen(name: str) -> None:
+    board = device(name)
+    if name == "cortex-m4":
+        board.profile(read_module(image_net(), (1, *IMAGE)))
+    arrived = pickle.loads(pickle.dumps(board))
+    assert (arrived.name, arrived.precision, arrived._profiles) == (name, "int8", {})
+
+
+def test_a_board_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((FOLDER / "cortex-m4.toml").read_text().replace("120_000_000", "60_000_000"))
+    graph = read_module(image_net(), (1, *IMAGE))
+    mine, known = (device(name).profile(graph) for name in (str(path), "cortex-m4"))
+    assert mine.value("latency_us") == pytest.approx(2 * known.value("latency_us"))
+
+
+def test_every_device_describes_itself() -> None:
+    for name in device_names():
+        told = device(name).describe()
+        assert told["latency"] and told["memory"] and told["flash"], name

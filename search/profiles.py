@@ -1,0 +1,175 @@
+"""What `repareto profile` says of a model: read from a file or a config, profiled, laid out layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..spaces.errors import UserError
+from ..spaces.space import Candidate
+from .devices.advice import Advice, advise
+from .devices.base import Device
+from .devices.compare import compare
+from .devices.graph import Graph
+from .devices.layers import Layer, layer_table
+from .devices.memory import MemoryPlan
+from .devices.profile import Figure, Profile
+from .devices.traits import traits_of
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .run import Say
+
+MODEL_SUFFIXES = (".pt2", ".onnx", ".tflite")
+CONFIG_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to profile: its graph, and the file or the candidate that it is from."""
+
+    title: str
+    graph: Graph
+    path: Path | None = None
+    candidate: Candidate | None = None
+
+    @property
+    def suffix(self) -> str:
+        """That of its file, "" where there is none."""
+        return self.path.suffix if self.path else ""
+
+    @property
+    def precision(self) -> str:
+        """That of its weights, or of its input where it has none."""
+        dtypes = {self.graph.tensors[name].dtype for name in self.graph.weights or self.graph.inputs}
+        return "int8" if dtypes & {"int8", "uint8"} else "fp32"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is known of a model on a device. ``graph`` is what runs there."""
+
+    title: str
+    graph: Graph
+    profile: Profile
+    plan: MemoryPlan
+    layers: tuple[Layer, ...]
+    advice: tuple[Advice, ...]
+    candidate: Candidate | None = None
+
+    @property
+    def peak(self) -> Layer | None:
+        """The layer while which the most memory is taken."""
+        return next((layer for layer in self.layers if layer.makes_peak), None)
+
+
+def read_file(path: Path) -> Subject:
+    """The model of a ``.pt2``, ``.onnx`` or ``.tflite`` file.
+
+    Raises :class:`UserError` for another suffix, and for a missing, corrupt or dynamic model.
+    """
+    if path.suffix == ".pt2":
+        from .devices.pt2_reader import read_pt2
+
+        return Subject(path.name, read_pt2(path), path)
+    if path.suffix == ".onnx":
+        from .devices.onnx_reader import read_onnx
+
+        return Subject(path.name, read_onnx(path), path)
+    if path.suffix == ".tflite":
+        from .devices.tflite.read import read_tflite
+
+        return Subject(path.name, read_tflite(path), path)
+    raise UserError(f'{path}: cannot profile a "{path.suffix}" file (give a .pt2, .onnx or .tflite model, or a config)')
+
+
+def middle_of(config: Config, say: Say) -> Subject:
+    """The fused model of the candidate in the middle of a config's space, for the config's data."""
+    from .devices.torch_reader import read_module
+    from .models import fused_skeleton
+    from .parts import Parts
+    from .run import load_data
+
+    parts = Parts(config)
+    dataset = load_data(parts, say)
+    candidate = parts.space.middle()
+    skeleton = fused_skeleton(parts.space, candidate, dataset.input_shape, len(dataset.labels))
+    return Subject(config.study, read_module(skeleton, (1, *dataset.input_shape)), candidate=candidate)
+
+
+def report_on(subject: Subject, device: Device, measure: bool = False) -> Report:
+    """Profile a model on a device; with ``measure``, by the device's own tool on the file itself.
+
+    Raises :class:`UserError` for a file that the device cannot take, or that is not the one that it measures.
+    """
+    _refuse_foreign(subject, device)
+    graph = device.lowered(subject.graph)
+    times_us = device.layer_times_us(subject.graph)
+    plan = device.memory_plan(subject.graph)
+    profile = _profile(subject, device, measure)
+    return Report(
+        title=subject.title,
+        graph=graph,
+        profile=profile,
+        plan=plan,
+        layers=layer_table(graph, plan, times_us),
+        advice=advise(graph, traits_of(device.name, device.runtime), times_us, profile.unknown_operators),
+        candidate=subject.candidate,
+    )
+
+
+def _refuse_foreign(subject: Subject, device: Device) -> None:
+    """Raise :class:`UserError` for a file that another runtime takes, or that is in another precision for good."""
+    suffix, own = subject.suffix, Path(device.file_name).suffix
+    if suffix in (".onnx", ".tflite") and suffix != own:
+        raise UserError(
+            f"{subject.path}: {device.name} runs {own} files (give one, a .pt2 or a config, or name another device)"
+        )
+    if suffix == ".tflite" and subject.precision != device.precision:
+        raise UserError(
+            f"{subject.path}: its weights are {subject.precision}, and {device.name} runs {device.precision} "
+            "(give a file of that precision, a .pt2 or a config, or name another device)"
+        )
+
+
+def _profile(subject: Subject, device: Device, measure: bool) -> Profile:
+    planned = device.profile(subject.graph)
+    own = Path(device.file_name).suffix
+    if subject.path is None or subject.suffix != own or subject.precision != device.precision:
+        if measure:
+            raise UserError(
+                f"--measure: {device.name} measures {device.precision} {own} files "
+                "(give one; `repareto export` writes the one that ships)"
+            )
+        return planned
+    if measure:
+        return device.measure(subject.path.read_bytes(), planned)
+    if planned.flash_bytes.method in ("estimated", "simulated"):
+        return planned  # more than the file: the code that it links, or what a compiler makes of it
+    size = Figure(subject.path.stat().st_size, "bytes", "measured", f"the size of {subject.path.name}")
+    return replace(planned, flash_bytes=size)
+
+
+def report_data(report: Report, other: Report | None = None) -> dict[str, Any]:
+    """A report as JSON-serialisable data, for scripts; compared with another where one is given."""
+    peak = report.peak
+    data: dict[str, Any] = {
+        "model": report.title,
+        "candidate": dict(report.candidate) if report.candidate else None,
+        "profile": asdict(report.profile),
+        "memory": {
+            "activation_bytes": report.plan.peak_bytes,
+            "lower_bound_bytes": report.plan.lower_bound_bytes,
+            "peak_layer": peak.name if peak else None,
+        },
+        "layers": [asdict(layer) for layer in report.layers],
+        "advice": [asdict(advice) for advice in report.advice],
+    }
+    if other is not None:
+        differences = {
+            difference.name: {"ratio": difference.ratio, "note": difference.note}
+            for difference in compare(report.profile, other.profile)
+        }
+        data["against"] = {"model": other.title, "profile": asdict(other.profile), "differences": differences}
+    return data

@@ -1,0 +1,42 @@
+"""Searches for boards: what ships is int8, and the board's own tool says that it holds its budget."""
+
+import json
+
+import pytest
+
+from repareto.search.devices.tflite.runtime import run
+from repareto.search.devices.tflite_micro import measure_arena
+from repareto.search.devices.vela import simulate
+from repareto.trainers.data.digits import Digits
+from tests.integration.commands import EXAMPLES, repareto
+
+BUDGET_BYTES = 8 * 1024
+SETTINGS = ("training.epochs=3", "search.early_stopping=false", f"budgets.peak_memory={BUDGET_BYTES}B")
+
+
+def arena_bytes(content: bytes) -> int:
+    return measure_arena(content).total_bytes
+
+
+def sram_bytes(content: bytes) -> int:
+    return simulate(content, "ethos-u55-128").sram_bytes
+
+
+@pytest.mark.parametrize(("device", "memory_of"), [("cortex-m4", arena_bytes), ("ethos-u55-128", sram_bytes)])
+def test_what_ships_holds_its_budget_where_its_own_tool_measures_it(tmp_path, device, memory_of):
+    settings = [word for setting in (*SETTINGS, f"device={device}") for word in ("--set", setting)]
+    done = repareto("search", EXAMPLES / "digits.yaml", *settings, "--trials", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    front = json.loads(repareto("front", "digits", "--json", cwd=tmp_path).stdout)["front"]
+    dataset = Digits().load(seed=0)
+    for member in front:
+        content = (tmp_path / f"runs/studies/digits/trials/{member['trial']:05d}/model.tflite").read_bytes()
+        assert memory_of(content) == member["measured"]["peak_memory_bytes"]["value"] <= BUDGET_BYTES
+        for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
+            assert member["figures"][key] == (run(content, split.features).argmax(1) != split.labels).mean()
+            assert 0 <= member["figures"][f"float32_{key}"] <= 1
+    assert repareto("export", "digits", "--out", "out", cwd=tmp_path).returncode == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["ships"] == "model.tflite"
+    shipped = (tmp_path / "out" / "model.tflite").read_bytes()
+    assert memory_of(shipped) == manifest["profile"]["measured"]["peak_memory_bytes"]["value"]
