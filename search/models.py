@@ -9,8 +9,8 @@ from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy
 from ..spaces.space import Candidate, SearchSpace, load_space
 from .config import Config
-from .devices.profile import Profile
 from .devices.base import Device
+from .devices.profile import Profile
 from .devices.torch_reader import read_module
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger

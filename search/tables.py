@@ -57,7 +57,6 @@ def _member(record: TrialRecord) -> dict[str, object]:
 
 def print_front(results: Results) -> None:
     """Print the front as a table and a line that sums up the study."""
-    from .units import format_quantity
 
     console = Console()
     counts = results.counts

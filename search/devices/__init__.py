@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calibration import calibrate, load_or_calibrate
     from .base import Device
+    from .calibration import calibrate, load_or_calibrate
     from .graph import Graph, Operator, TensorInfo
     from .host import HostOnnxRuntime, Reference
     from .memory import MemoryPlan, MemoryRules, plan_memory

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from ...spaces.errors import UserError, nearest_hint
-from .boards import board_names
 from .base import Device
+from .boards import board_names
 from .host import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
 from .tflite_device import BoardDevice, HostLiteRt, HostLiteRtInt8
 

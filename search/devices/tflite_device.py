@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from . import cortex_m, ethos_u
-from .boards import CortexMBoard, load_board
 from .base import Device
+from .boards import CortexMBoard, load_board
 from .extras import require
 from .graph import Graph
 from .host import Calibrated
