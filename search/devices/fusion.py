@@ -43,7 +43,9 @@ def fuse_kernels(graph: Graph) -> tuple[Kernel, ...]:
     kernels: list[list[Operator]] = []
     maker: dict[str, int] = {}  # tensor -> the kernel whose last operator wrote it
     for operator in graph.operators:
-        before = next((maker[name] for name in operator.inputs if name in maker), None)
+        # Of two results the other may come later than the kernel that would be joined.
+        computed = [name for name in operator.inputs if name not in graph.constants]
+        before = maker.get(computed[0]) if len(computed) == 1 else None
         joined = kernels[before] if before is not None else None
         if before is not None and joined and readers[joined[-1].outputs[0]] == 1 and _joins(operator, joined):
             joined.append(operator)
