@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from repareto.search.devices.calibration import fit_calibration, held_out_error, time_cases
-from repareto.search.devices.fit import fit_rates
 from repareto.search.devices.graph import Graph
-from repareto.search.devices.hosts import HOSTS, Case, HostRuntime
-from repareto.search.devices.roofline import Calibration
-from repareto.search.devices.samples import Sample, random_samples
-from repareto.search.devices.torch_reader import read_module
-from repareto.search.devices.workload import plain_work
+from repareto.search.devices.latency.calibration import fit_calibration, held_out_error, time_cases
+from repareto.search.devices.latency.fit import fit_rates
+from repareto.search.devices.latency.hosts import HOSTS, Case, HostRuntime
+from repareto.search.devices.latency.roofline import Calibration
+from repareto.search.devices.latency.samples import Sample, random_samples
+from repareto.search.devices.latency.workload import plain_work
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.models import fused_skeleton
 from repareto.spaces.repcnn import RepCNN
 
@@ -154,7 +154,7 @@ def profile_milliseconds(count: int) -> list[float]:
     """The time of reading and estimating candidates in the loop, once warm."""
     host = HOSTS["onnxruntime", "fp32"]
     fitted, _, _ = split(host, random_samples(20, np.random.default_rng(1)), 1.0)
-    from repareto.search.devices.workload import onnx_runtime_work
+    from repareto.search.devices.latency.workload import onnx_runtime_work
 
     model = fit_calibration([case.works for case in fitted.cases], fitted.times_us, "")
     spent = []
@@ -169,10 +169,10 @@ def profile_milliseconds(count: int) -> list[float]:
 
 def arena(name: str, count: int) -> dict[str, Any]:
     """Compare the planned head and tail of the arena with TFLite Micro's own, int8; networks it refuses are counted."""
-    from repareto.search.devices.micro_arena import predict_arena
+    from repareto.search.devices.boards.micro_arena import predict_arena
+    from repareto.search.devices.boards.tflite_micro import measure_arena
     from repareto.search.devices.tflite.convert import convert
     from repareto.search.devices.tflite.lower import lower
-    from repareto.search.devices.tflite_micro import measure_arena
     from repareto.spaces.errors import UserError
 
     heads, tails, misses, refused = [], [], [], []

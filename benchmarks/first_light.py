@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from repareto.search.devices.onnx_runtime import export_onnx, largest_difference, make_session
+from repareto.search.devices.host.onnx_runtime import export_onnx, largest_difference, make_session
 from repareto.search.devices.targets import device
 from repareto.search.models import Appraiser
 from repareto.spaces.fusion import fuse

@@ -246,7 +246,7 @@ def profile(
 
     Of a config, the candidate in the middle of its space is taken.
     """
-    from .devices import memory_map as maps
+    from .devices.report import memory_map as maps
     from .profiles import report_data, report_on
 
     if memory_map is not None:
@@ -308,8 +308,8 @@ def calibrate(
     Takes less than three minutes. Keep the machine quiet meanwhile.
     """
     from .devices import targets
-    from .devices.calibration import calibration_path, recalibrate
-    from .devices.host import Calibrated
+    from .devices.host.devices import Calibrated
+    from .devices.latency.calibration import calibration_path, recalibrate
     from .tables import print_calibration
 
     target = targets.device(device)

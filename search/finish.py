@@ -16,7 +16,7 @@ from requests import RequestException
 
 from ..spaces.errors import UserError
 from .config import Config
-from .devices.onnx_runtime import export_onnx
+from .devices.host.onnx_runtime import export_onnx
 from .devices.profile import Profile
 from .devices.targets import device
 from .ledger import Ledger

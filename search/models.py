@@ -11,7 +11,7 @@ from ..spaces.space import Candidate, SearchSpace, load_space
 from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
-from .devices.torch_reader import read_module
+from .devices.readers.torch_reader import read_module
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
 from .records import TrialRecord

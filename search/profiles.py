@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate
-from .devices.advice import Advice, advise
 from .devices.base import Device
-from .devices.compare import compare
 from .devices.graph import Graph
-from .devices.layers import Layer, layer_table
 from .devices.memory import MemoryPlan
 from .devices.profile import Figure, Profile
-from .devices.traits import traits_of
+from .devices.report.advice import Advice, advise
+from .devices.report.compare import compare
+from .devices.report.layers import Layer, layer_table
+from .devices.report.traits import traits_of
 
 if TYPE_CHECKING:
     from .config import Config
@@ -70,11 +70,11 @@ def read_file(path: Path) -> Subject:
     Raises :class:`UserError` for another suffix, and for a missing, corrupt or dynamic model.
     """
     if path.suffix == ".pt2":
-        from .devices.pt2_reader import read_pt2
+        from .devices.readers.pt2_reader import read_pt2
 
         return Subject(path.name, read_pt2(path), path)
     if path.suffix == ".onnx":
-        from .devices.onnx_reader import read_onnx
+        from .devices.readers.onnx_reader import read_onnx
 
         return Subject(path.name, read_onnx(path), path)
     if path.suffix == ".tflite":
@@ -86,7 +86,7 @@ def read_file(path: Path) -> Subject:
 
 def middle_of(config: Config, say: Say) -> Subject:
     """The fused model of the candidate in the middle of a config's space, for the config's data."""
-    from .devices.torch_reader import read_module
+    from .devices.readers.torch_reader import read_module
     from .models import fused_skeleton
     from .parts import Parts
     from .run import load_data

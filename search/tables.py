@@ -17,10 +17,10 @@ from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures
 from .results import Results
 
 if TYPE_CHECKING:
-    from .devices.advice import Advice
-    from .devices.layers import Layer
+    from .devices.latency.roofline import Calibration
     from .devices.memory import MemoryPlan
-    from .devices.roofline import Calibration
+    from .devices.report.advice import Advice
+    from .devices.report.layers import Layer
     from .profiles import Report
 
 DEVICE_COLUMNS = ("name", "runtime", "precision", "latency", "memory", "flash", "error", "calibrated")
@@ -212,7 +212,7 @@ def print_advice(advice: Sequence[Advice], device: str) -> None:
 
 def print_comparison(report: Report, other: Report) -> None:
     """Print the figures of two models, or of two devices, side by side."""
-    from .devices.compare import compare
+    from .devices.report.compare import compare
 
     devices = (report.profile.device, other.profile.device)
     titles = devices if len(set(devices)) > 1 else (report.title, other.title)

@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import Device
-    from .calibration import calibrate, load_or_calibrate
     from .graph import Graph, Operator, TensorInfo
-    from .host import HostOnnxRuntime, Reference
+    from .host.devices import HostOnnxRuntime, Reference
+    from .host.onnx_runtime import Latency, export_onnx, largest_difference, measure_latency_us
+    from .latency.calibration import calibrate, load_or_calibrate
+    from .latency.roofline import REFERENCE, Calibration
     from .memory import MemoryPlan, MemoryRules, plan_memory
-    from .onnx_reader import read_onnx
-    from .onnx_runtime import Latency, export_onnx, largest_difference, measure_latency_us
     from .profile import FIGURES, Figure, Profile
-    from .pt2_reader import read_program, read_pt2
-    from .roofline import REFERENCE, Calibration
+    from .readers.onnx_reader import read_onnx
+    from .readers.pt2_reader import read_program, read_pt2
+    from .readers.torch_reader import read_module
     from .targets import device, device_names
-    from .torch_reader import read_module
 
 _NAMES = {
-    "calibration": ("calibrate", "load_or_calibrate"),
+    "latency.calibration": ("calibrate", "load_or_calibrate"),
     "base": ("Device",),
     "graph": ("Graph", "Operator", "TensorInfo"),
-    "host": ("HostOnnxRuntime", "Reference"),
+    "host.devices": ("HostOnnxRuntime", "Reference"),
     "memory": ("MemoryPlan", "MemoryRules", "plan_memory"),
-    "onnx_reader": ("read_onnx",),
-    "onnx_runtime": ("Latency", "export_onnx", "largest_difference", "measure_latency_us"),
+    "readers.onnx_reader": ("read_onnx",),
+    "host.onnx_runtime": ("Latency", "export_onnx", "largest_difference", "measure_latency_us"),
     "profile": ("FIGURES", "Figure", "Profile"),
-    "pt2_reader": ("read_program", "read_pt2"),
-    "roofline": ("REFERENCE", "Calibration"),
+    "readers.pt2_reader": ("read_program", "read_pt2"),
+    "latency.roofline": ("REFERENCE", "Calibration"),
     "targets": ("device", "device_names"),
-    "torch_reader": ("read_module",),
+    "readers.torch_reader": ("read_module",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

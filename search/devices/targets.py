@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from ...spaces.errors import UserError, nearest_hint
 from .base import Device
-from .boards import board_names
-from .host import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
+from .boards.board import board_names
+from .host.devices import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
 from .tflite_device import BoardDevice, HostLiteRt, HostLiteRtInt8
 
 _DEVICES: dict[str, Callable[[], Device]] = {

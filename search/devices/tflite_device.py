@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import cortex_m, ethos_u
 from .base import Device
-from .boards import CortexMBoard, load_board
+from .boards import cortex_m, ethos_u
+from .boards.board import CortexMBoard, load_board
 from .extras import require
 from .graph import Graph
-from .host import Calibrated
+from .host.devices import Calibrated
+from .latency.workload import Work, litert_work
 from .memory import MemoryPlan
 from .profile import Figure, Profile
-from .workload import Work, litert_work
 
 
 class TfliteDevice(Device):

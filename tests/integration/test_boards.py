@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from repareto.search.devices.boards.tflite_micro import measure_arena
+from repareto.search.devices.boards.vela import simulate
 from repareto.search.devices.tflite.runtime import run
-from repareto.search.devices.tflite_micro import measure_arena
-from repareto.search.devices.vela import simulate
 from repareto.trainers.data.digits import Digits
 from tests.integration.commands import EXAMPLES, repareto
 

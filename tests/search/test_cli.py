@@ -327,7 +327,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from torch import nn
 
-    from repareto.search.devices.onnx_runtime import export_onnx
+    from repareto.search.devices.host.onnx_runtime import export_onnx
 
     folder = tmp_path_factory.mktemp("models")
     example = torch.zeros(2, 1, 8, 8)

@@ -10,8 +10,8 @@ from torch import nn
 from repareto.search.config import Config
 from repareto.search.devices.base import Device
 from repareto.search.devices.graph import Graph
-from repareto.search.devices.host import Reference
-from repareto.search.devices.onnx_runtime import export_onnx
+from repareto.search.devices.host.devices import Reference
+from repareto.search.devices.host.onnx_runtime import export_onnx
 from repareto.search.devices.profile import Figure, Profile
 from repareto.search.devices.tflite.convert import convert
 from repareto.search.devices.tflite.lower import lower

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from repareto.search.devices.advice import Advice
-from repareto.search.devices.layers import Layer
+from repareto.search.devices.latency.roofline import REFERENCE, Conditions, HeldOutError
 from repareto.search.devices.memory import MemoryPlan
 from repareto.search.devices.profile import Figure
-from repareto.search.devices.roofline import REFERENCE, Conditions, HeldOutError
+from repareto.search.devices.report.advice import Advice
+from repareto.search.devices.report.layers import Layer
 from repareto.search.records import State
 from repareto.search.tables import (
     front_json,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from repareto.search.checkpoints import SLOTS
-from repareto.search.devices.host import HostOnnxRuntimeInt8
+from repareto.search.devices.host.devices import HostOnnxRuntimeInt8
 from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces import load_space

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from repareto.search.devices.torch_reader import read_module
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fuse, fused_copy
 from repareto.spaces.mlperf_tiny import PUBLISHED, MLPerfTiny, Normed

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ....spaces.errors import UserError
-from ..torch_reader import _Recorder
+from ..readers.torch_reader import _Recorder
 
 
 def read_constants(module: nn.Module, input_shape: Sequence[int]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....spaces.errors import UserError
 from ..extras import require
-from ..onnx_runtime import Latency
+from ..host.onnx_runtime import Latency
 from . import layout as layouts
 from .equalize import Observed
 

@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from repareto.search.devices.fusion import fuse_kernels
-from repareto.search.devices.torch_reader import read_module
+from repareto.search.devices.readers.torch_reader import read_module
 
 
 class Fork(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.graph import Graph, Operator, TensorInfo
 from repareto.search.devices.memory import EXECUTORCH, Buffer, MemoryRules, live_buffers, place, plan_memory
-from repareto.search.devices.torch_reader import read_module
+from repareto.search.devices.readers.torch_reader import read_module
 
 NEVER_IN_PLACE = MemoryRules(in_place_kinds=frozenset())
 

@@ -3,9 +3,9 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repareto.search.devices.boards.micro_arena import TFLITE_MICRO
 from repareto.search.devices.graph import Graph, Operator, TensorInfo
 from repareto.search.devices.memory import MemoryRules, plan_memory
-from repareto.search.devices.micro_arena import TFLITE_MICRO
 from repareto.search.devices.operator_order import best_order
 
 NEVER_IN_PLACE = MemoryRules(in_place_kinds=frozenset())

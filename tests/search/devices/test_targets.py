@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from repareto.search.devices import calibration as calibration_module
 from repareto.search.devices.base import Device
-from repareto.search.devices.boards import FOLDER
-from repareto.search.devices.host import HostOnnxRuntime, Reference
-from repareto.search.devices.roofline import REFERENCE, Calibration, HeldOutError
+from repareto.search.devices.boards.board import FOLDER
+from repareto.search.devices.host.devices import HostOnnxRuntime, Reference
+from repareto.search.devices.latency import calibration as calibration_module
+from repareto.search.devices.latency.roofline import REFERENCE, Calibration, HeldOutError
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device, device_names
-from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
 
 KNOWN = Calibration("onnxruntime", "a core", 4.0, REFERENCE.rates, HeldOutError(48, 0.08, 0.2, 0.98))

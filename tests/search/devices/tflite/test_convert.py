@@ -7,11 +7,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from repareto.search.devices.onnx_runtime import LABELS_KEY
+from repareto.search.devices.host.onnx_runtime import LABELS_KEY
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.tflite import Interpreter, convert, lower, read_tflite, run
 from repareto.search.devices.tflite.convert import float_twin
 from repareto.search.devices.tflite.runtime import file_input, file_logits, read_metadata
-from repareto.search.devices.torch_reader import read_module
 from repareto.search.models import fused_skeleton
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy

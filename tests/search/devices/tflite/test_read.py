@@ -12,8 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.tflite import convert, lower, read_tflite
-from repareto.search.devices.torch_reader import read_module
 from repareto.spaces.errors import UserError
 from tests.search.devices.tflite.models import MODELS, features, make
 

@@ -1,0 +1,1 @@
+"""Microcontrollers and accelerators: board files, and the tools that their engineers use."""

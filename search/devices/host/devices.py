@@ -1,0 +1,157 @@
+"""This machine as a device, and a textbook core that is the same on every machine."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..base import Device
+from ..fusion import fuse_kernels
+from ..graph import Graph
+from ..latency.roofline import REFERENCE, Calibration
+from ..latency.workload import Work, onnx_runtime_work, plain_work
+from ..profile import Figure, Profile
+from .onnx_quantize import quantise_onnx, quantised_graph
+
+if TYPE_CHECKING:
+    from .onnx_runtime import Latency
+
+
+class OnnxDevice(Device):
+    """A device whose file is an ONNX model that ONNX Runtime runs."""
+
+    def convert(
+        self, module: torch.nn.Module, input_shape: Sequence[int], _samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX, float32."""
+        from .onnx_runtime import onnx_bytes
+
+        return onnx_bytes(module, torch.zeros(1, *input_shape), labels)
+
+    def run(self, content: bytes, features: np.ndarray) -> np.ndarray:
+        """The logits of ONNX Runtime."""
+        from .onnx_runtime import run_onnx
+
+        return run_onnx(content, features)
+
+
+class Calibrated(Device):
+    """A runtime on this host, whose latency is estimated by a model that was fitted here.
+
+    Without a ``calibration`` the kept one is taken, or made on first use.
+    """
+
+    def __init__(self, calibration: Calibration | None = None) -> None:
+        super().__init__()
+        self._given = calibration
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The costs in use."""
+        from ..latency.calibration import load_or_calibrate
+
+        return self._given or load_or_calibrate(self.runtime, self.precision)
+
+    @abstractmethod
+    def works(self, graph: Graph) -> tuple[Work, ...]:
+        """What the runtime does for a lowered graph."""
+
+    def latency(self, graph: Graph) -> Figure:
+        """The estimate, with the error it had on held-out networks and where nine of ten of their times lay."""
+        latency_us = self.calibration.latency_us(self.works(self.lowered(graph)))
+        low, high = self.calibration.interval or (None, None)
+        return Figure(
+            latency_us,
+            "us",
+            "estimated",
+            self.calibration.stated_error,
+            low=low and low * latency_us,
+            high=high and high * latency_us,
+        )
+
+    def layer_times_us(self, graph: Graph) -> tuple[float, ...]:
+        """The estimate, kernel by kernel; what a run costs beside its kernels is in none of them."""
+        lowered = self.lowered(graph)
+        return self.calibration.kernel_times_us(self.works(lowered), len(fuse_kernels(lowered)))
+
+    def timed(self, content: bytes, planned: Profile, latency: Latency) -> Profile:
+        """``planned`` with a measured latency and the size of the file."""
+        spread = f"minimum of {latency.runs} runs; their median was {latency.median_us:.1f} us"
+        return replace(
+            planned,
+            latency_us=Figure(latency.min_us, "us", "measured", spread),
+            flash_bytes=Figure(len(content), "bytes", "measured", f"the size of {self.file_name}"),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The methods, and the error and date of the kept calibration if there is one."""
+        from ..latency.calibration import calibration_path, read_calibration
+
+        kept = self._given or read_calibration(calibration_path(self.runtime, self.precision))
+        return {
+            "latency": "estimated, measured at the end",
+            "memory": "planned",
+            "flash": "weights, file at the end",
+            "error": kept.stated_error if kept else None,
+            "calibrated": kept.conditions.date if kept and kept.conditions else None,
+        }
+
+
+class HostOnnxRuntime(Calibrated, OnnxDevice):
+    """This host's processor, ONNX Runtime on one thread, float32, a batch of one."""
+
+    name = "host-onnxruntime"
+    runtime = "onnxruntime"
+
+    def works(self, graph: Graph) -> tuple[Work, ...]:
+        """What ONNX Runtime's kernels do."""
+        return onnx_runtime_work(graph)
+
+    def measure(self, content: bytes, planned: Profile) -> Profile:
+        """Time it: the latency is the minimum of many runs, flash the size of the file."""
+        from .onnx_runtime import measure_latency_us
+
+        return self.timed(content, planned, measure_latency_us(content))
+
+
+class HostOnnxRuntimeInt8(HostOnnxRuntime):
+    """The same in int8: what ships is quantised with training data, and scored as it is."""
+
+    name = "host-onnxruntime-int8"
+    precision = "int8"
+
+    def lowered(self, graph: Graph) -> Graph:
+        """The graph with a byte a value."""
+        return quantised_graph(graph)
+
+    def convert(
+        self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX, int8."""
+        assert samples is not None, "an int8 model needs samples"
+        return quantise_onnx(super().convert(module, input_shape, None, labels), samples)
+
+
+class Reference(OnnxDevice):
+    """A fixed textbook core and no real device: the same figures on every machine, for tests and dry runs."""
+
+    name = "reference"
+    runtime = "none"
+
+    def __init__(self, calibration: Calibration = REFERENCE) -> None:
+        super().__init__()
+        self.calibration = calibration
+
+    def latency(self, graph: Graph) -> Figure:
+        """The roofline of the textbook core."""
+        return Figure(self.calibration.latency_us(plain_work(graph)), "us", "estimated", "no real device has this core")
+
+    def measure(self, _content: bytes, planned: Profile) -> Profile:
+        """The estimate: there is nothing to measure."""
+        return planned

@@ -1,0 +1,171 @@
+"""Exporting a model to ONNX, and running it in ONNX Runtime on one thread of this host."""
+
+import contextlib
+import io
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ....spaces.errors import UserError
+
+INPUT_NAME, OUTPUT_NAME, BATCH_NAME = "features", "logits", "batch"
+LABELS_KEY = "repareto.labels"
+_BATCHES_TO_COMPARE = (1, 3)
+_RUN_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Timed single runs: rank models by the minimum, the median varies by 7 to 13 % on a shared machine."""
+
+    min_us: float
+    median_us: float
+    runs: int
+
+
+def export_onnx(
+    module: torch.nn.Module,
+    example_input: torch.Tensor,
+    path: str | Path,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write what :func:`onnx_bytes` returns to a file."""
+    Path(path).write_bytes(onnx_bytes(module, example_input, labels))
+
+
+def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Sequence[str] | None = None) -> bytes:
+    """Return ``module``, in evaluation mode, as one self-contained ONNX file.
+
+    ``example_input`` has shape (batch, ...); the file takes any batch. Its input is called "features", its
+    output "logits"; ``labels``, when given, are kept as JSON in the metadata under "repareto.labels".
+    Raises ``UserError`` in training mode or when the model does not export.
+    """
+    import onnx
+
+    title = type(module).__name__
+    if module.training:
+        raise UserError(f"{title}: in training mode; call .eval() before it is exported")
+    # A batch of one would be taken for a constant.
+    pair = torch.cat([example_input[:1], example_input[:1]])
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (pair,),
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise UserError(f"{title}: cannot be exported to ONNX: {reason}") from error
+    assert program is not None
+    model = program.model_proto
+    if len(model.graph.output) != 1:
+        raise UserError(f"{title}: has {len(model.graph.output)} outputs; one is exported (return one tensor)")
+    if labels is not None:
+        onnx.helper.set_model_props(model, {LABELS_KEY: json.dumps(list(labels))})
+    return model.SerializeToString()
+
+
+def largest_difference(path: str | Path, module: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """The largest absolute difference between an exported file and its module.
+
+    Both get ``inputs`` of shape (batch, ...) as they are, and their first rows repeated to batches of 1 and 3.
+    """
+    session = make_session(path)
+    name = session.get_inputs()[0].name
+    largest = 0.0
+    for batch in (len(inputs), *_BATCHES_TO_COMPARE):
+        rows = inputs[torch.arange(batch) % len(inputs)]
+        with torch.no_grad():
+            expected = module(rows)
+        got = torch.from_numpy(session.run(None, {name: rows.numpy()})[0])
+        if got.shape != expected.shape:
+            return math.inf
+        largest = max(largest, float((got - expected).abs().max()))
+    return largest
+
+
+def run_onnx(content: bytes, features: np.ndarray) -> np.ndarray:
+    """Return the outputs of an ONNX file for ``features`` of shape (n, ...): shape (n, classes)."""
+    session = make_session(content)
+    name = session.get_inputs()[0].name
+    batches = np.array_split(features.astype(np.float32), max(1, len(features) // _RUN_BATCH))
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+
+
+def measure_latency_us(
+    source: str | Path | bytes, input_shape: Sequence[int] | None = None, repeats: int = 2000, seconds: float = 1.0
+) -> Latency:
+    """Time single runs of an ONNX model on one thread: at most ``repeats`` of them and ``seconds`` in all.
+
+    Without an ``input_shape``, that is the model's own with a batch of one.
+
+    At least three runs are timed, after a warm-up of a tenth of the time.
+    """
+    session = make_session(source)
+    rng = np.random.default_rng(0)
+    source_input = session.get_inputs()[0]
+    shape = tuple(input_shape or (1, *source_input.shape[1:]))
+    feed = {source_input.name: rng.standard_normal(shape).astype(np.float32)}
+    warm_until = time.perf_counter() + seconds / 10
+    session.run(None, feed)
+    while time.perf_counter() < warm_until:
+        session.run(None, feed)
+    times_us: list[float] = []
+    stop = time.perf_counter() + seconds
+    while len(times_us) < 3 or (len(times_us) < repeats and time.perf_counter() < stop):
+        start = time.perf_counter_ns()
+        session.run(None, feed)
+        times_us.append((time.perf_counter_ns() - start) / 1e3)
+    return Latency(min(times_us), float(np.median(times_us)), len(times_us))
+
+
+def make_session(source: str | Path | bytes) -> Any:
+    """An ONNX Runtime session on one CPU thread, without spinning.
+
+    Raises ``UserError`` when the runtime refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its exceptions share no public base class
+        title = "ONNX model" if isinstance(source, bytes) else str(source)
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{title}: ONNX Runtime does not load it: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's progress lines, its log and the deprecation warnings of its own imports."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""What a profile shows beside its totals: layers, memory over time, advice, comparisons."""
