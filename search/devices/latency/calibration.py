@@ -16,7 +16,7 @@ from ....spaces.errors import UserError
 from .fit import fit_costs, fit_rates
 from .hosts import HOSTS, Case, HostRuntime
 from .roofline import CALIBRATION_FORMAT, Calibration, Conditions, HeldOutError
-from .timing import time_runs
+from .timing import Timings, time_runs
 from .workload import Work
 
 _CASES = 360
@@ -62,7 +62,8 @@ def calibrate(
     """
     host = HOSTS[runtime, precision]
     chosen = host.cases(cases, np.random.default_rng(seed))
-    times_us, spread, calm = time_cases(host, chosen, seconds)
+    timings = time_cases(host, chosen, seconds)
+    times_us = timings.us
     works = [case.works for case in chosen]
     held = np.arange(len(chosen)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     name = f"{runtime} {metadata.version(host.package)} {precision}"
@@ -80,20 +81,22 @@ def calibrate(
         costs_ns=final.costs_ns,
         held_out_layers=held_out_error(estimates_us[held & layers], times_us[held & layers]),
         interval=(float(factors[0]), float(factors[1])),
-        conditions=Conditions(datetime.now(UTC).date().isoformat(), spread, calm),
+        conditions=Conditions(datetime.now(UTC).date().isoformat(), timings.spread, timings.calm),
     )
 
 
-def time_cases(host: HostRuntime, cases: Sequence[Case], seconds: float) -> tuple[np.ndarray, float, float]:
-    """The time of one run of each case in microseconds, and the spread and calm of the timing."""
-    times, spreads, calms = [], [], []
+def time_cases(host: HostRuntime, cases: Sequence[Case], seconds: float) -> Timings:
+    """The time of one run of each case, and the noise of the timing."""
+    parts: list[Timings] = []
     for start in range(0, len(cases), _AT_ONCE):
         chunk = cases[start : start + _AT_ONCE]
-        timings = time_runs([host.runner(case.model) for case in chunk], seconds * len(chunk) / len(cases))
-        times.append(timings.us)
-        spreads.append(timings.spread)
-        calms.append(timings.calm)
-    return np.concatenate(times), float(np.median(spreads)), float(np.median(calms))
+        parts.append(time_runs([host.runner(case.model) for case in chunk], seconds * len(chunk) / len(cases)))
+    return Timings(
+        us=np.concatenate([part.us for part in parts]),
+        min_us=np.concatenate([part.min_us for part in parts]),
+        spread=float(np.median([part.spread for part in parts])),
+        calm=float(np.median([part.calm for part in parts])),
+    )
 
 
 def fit_calibration(works: Sequence[Sequence[Work]], times_us: np.ndarray, runtime: str) -> Calibration:
