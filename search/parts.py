@@ -45,7 +45,7 @@ class Parts:
             },
             "data": {"source": self.config.data["source"], **_plain(self.data)},
             "training": _plain(self.training),
-            "device": self.config.device,
+            "device": self.device.identity,
             "objectives": list(self.config.objectives),
             "budgets": {budget.objective.name: budget.bound for budget in self.config.parsed_budgets()},
             "seed": self.config.seed,

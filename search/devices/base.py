@@ -39,6 +39,11 @@ class Device(ABC):
         return self.precision != "fp32"
 
     @property
+    def identity(self) -> str:
+        """What a study may not change while it continues."""
+        return self.name
+
+    @property
     def ships_onnx(self) -> bool:
         """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
         return self.file_name == "model.onnx" and not self.quantises

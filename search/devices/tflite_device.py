@@ -1,5 +1,6 @@
 """Devices whose file is a TFLite model: LiteRT on this host, and boards with TensorFlow Lite Micro or an Ethos-U."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,6 +88,13 @@ class BoardDevice(TfliteDevice):
         self.name = name
         self.runtime = cortex_m.RUNTIME if isinstance(board, CortexMBoard) else ethos_u.RUNTIME
         self.description = board.description
+
+    @property
+    def identity(self) -> str:
+        """The name; of a board file of one's own also what it says, wherever it lies."""
+        if not self.name.endswith(".toml"):
+            return self.name
+        return f"{self.tool.board.name} {hashlib.sha256(repr(self.tool.board).encode()).hexdigest()[:16]}"
 
     def latency(self, graph: Graph) -> Figure:
         """The latency of :meth:`profile`."""

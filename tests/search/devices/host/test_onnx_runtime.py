@@ -12,6 +12,8 @@ from repareto.search.devices.host.onnx_runtime import (
     largest_difference,
     make_session,
     measure_latency_us,
+    onnx_bytes,
+    peak_allocated_bytes,
 )
 from repareto.spaces.errors import UserError
 
@@ -83,3 +85,13 @@ def test_what_the_runtime_refuses(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(UserError, match=r"model\.onnx: ONNX Runtime does not load it"):
         make_session(tmp_path / "model.onnx")
+
+
+def test_the_allocators_own_report_grows_with_the_activations() -> None:
+    def peak(width: int) -> int:
+        layers = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, groups=width)]
+        return peak_allocated_bytes(onnx_bytes(nn.Sequential(*layers).eval(), torch.zeros(1, 1, 32, 32)))
+
+    activations = 32 * 32 * 16 * 4
+    assert peak(16) >= 2 * activations
+    assert peak(64) >= 8 * activations > peak(16)
