@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..spaces.errors import UserError
 from .objectives import Budget
-from .records import State, TrialRecord, measured_figures
+from .records import State, TrialRecord, figures_of
 from .results import Results, objective_values
 
 
@@ -22,8 +22,8 @@ def choose(results: Results, *, number: int | None = None, bounds: Sequence[Budg
         raise UserError("the front is empty: no candidate was trained in full within the budgets yet")
     fitting = [record for record in front if not _broken(record, bounds)]
     if not fitting:
-        closest = min(front, key=lambda record: max(bound.excess(_figures(record)) for bound in bounds))
-        broken = "; ".join(bound.explain(_figures(closest)) for bound in _broken(closest, bounds))
+        closest = min(front, key=lambda record: max(bound.excess(figures_of(record)) for bound in bounds))
+        broken = "; ".join(bound.explain(figures_of(closest)) for bound in _broken(closest, bounds))
         raise UserError(f"no model of the front holds the bounds; the closest one is trial {closest.number}: {broken}")
     return min(fitting, key=lambda record: objective_values(results.objectives, record))
 
@@ -38,11 +38,5 @@ def _of_number(results: Results, number: int) -> TrialRecord:
     return record
 
 
-def _figures(record: TrialRecord) -> dict[str, float]:
-    """Return a member's figures, the measured ones in place of estimates where there are any."""
-    assert record.measurement is not None
-    return {**record.measurement.figures, **measured_figures(record.measured)}
-
-
 def _broken(record: TrialRecord, bounds: Sequence[Budget]) -> list[Budget]:
-    return [bound for bound in bounds if bound.excess(_figures(record)) > 0]
+    return [bound for bound in bounds if bound.excess(figures_of(record)) > 0]

@@ -198,8 +198,10 @@ def export(
 
     ledger = _open(study, store, ledger_url)
     make_importable(*ledger.header()["import_folders"], ".")
-    record = choose(read_results(ledger), number=trial, bounds=_bounds(max_ or []))
     config = stored_config(ledger, store)
+    # What was estimated to hold a budget may have been measured not to.
+    bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
+    record = choose(read_results(ledger), number=trial, bounds=bounds)
     manifest = export_trial(ledger, config, record, out, force=force)
     latency = manifest["profile"]["measured"]["latency_us"]
     _say(f"wrote trial {record.number} to {out}: {latency['value']:.1f} us {latency['method']} on {config.device}")

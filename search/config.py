@@ -237,7 +237,17 @@ class ConfigFile:
                 Budget.parse(name, text)
             except UserError as error:
                 raise UserError(f"{self.place(('budgets', name))}{error}") from error
-        return config
+        return self._with_board(config)
+
+    def _with_board(self, config: Config) -> Config:
+        """Return the config with the absolute path of a board file, which lies beside the config or here."""
+        if not config.device.endswith(".toml"):
+            return config
+        folder, device = self.path.parent, Path(config.device)
+        # By its name alone where it came with a job.
+        places = (folder / device, device, folder / device.name)
+        found = next((place for place in places if place.is_file()), places[0])
+        return config.model_copy(update={"device": str(found.absolute())})
 
 
 def _lines_of(node: yaml.Node, location: Location = ()) -> Iterator[tuple[Location, int]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 # What a user's own modules may have in all: the head keeps them in memory.
+# What a search may need on a node.
+EXTRAS = ("cluster", "mcu")
 MODULES_BYTES = 10 * 2**20
 
 
@@ -53,6 +55,8 @@ def launch(
     with tempfile.TemporaryDirectory(prefix="repareto-job-") as folder:
         work = copy_modules(config.absolute().parent, Path(folder) / "work")
         shutil.copy(config, work)
+        if search.device.endswith(".toml"):
+            shutil.copy(search.device, work)
         job = _submit(client, f"repareto-{study}", words, Path(folder), {"study": study}, install=install)
     say(f"job {job}: study {study} on {address}")
     if detach:
@@ -225,5 +229,7 @@ def requirements() -> list[str]:
     except metadata.PackageNotFoundError as error:
         raise UserError("--install: repareto is not installed here, so what it depends on is not known") from error
     found = [Requirement(text) for text in texts]
-    wanted = [each for each in found if each.marker is None or each.marker.evaluate({"extra": "cluster"})]
+    wanted = [
+        each for each in found if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in EXTRAS)
+    ]
     return [str(each).partition(";")[0].strip() for each in wanted if each.name != "ray"]

@@ -28,8 +28,17 @@ class Appraiser:
     def __call__(self, candidate: Candidate) -> Profile:
         if candidate not in self._known:
             skeleton = fused_skeleton(self._space, candidate, self._input_shape, self._classes)
-            self._known[candidate] = self._device.profile(read_module(skeleton, (1, *self._input_shape)))
+            profile = self._device.profile(read_module(skeleton, (1, *self._input_shape)))
+            _refuse_free_operators(profile)
+            self._known[candidate] = profile
         return self._known[candidate]
+
+
+def _refuse_free_operators(profile: Profile) -> None:
+    """Raise :class:`UserError` where a simulator leaves operators out: a search would move its work there."""
+    if profile.latency_us.method == "simulated" and profile.unknown_operators:
+        names = ", ".join(profile.unknown_operators)
+        raise UserError(f"{profile.device}: the time of {names} is in no figure, for its accelerator has not got it")
 
 
 def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -101,3 +101,17 @@ class TrialRecord:
     started: float = 0.0
     """Seconds since the Unix epoch."""
     ended: float | None = None
+
+
+def figures_of(record: TrialRecord) -> dict[str, float]:
+    """Return a finished trial's figures, the measured ones in place of estimates where there are any.
+
+    Of a planned figure and a measured one the larger counts: the plan has what the board's own kernels need, and the
+    tool on this host may run others.
+    """
+    assert record.measurement is not None
+    figures = dict(record.measurement.figures)
+    for name, value in measured_figures(record.measured).items():
+        planned = record.profile.get(name, {}).get("method") == "planned"
+        figures[name] = max(value, figures[name]) if planned and name == "peak_memory_bytes" else value
+    return figures

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import platform
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -18,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..spaces.errors import UserError
 from ..spaces.imports import importable_folders
+from ..trainers.data.cache import default_folder
 from ..trainers.data.dataset import Dataset
 from .addresses import absolute, is_url
 from .config import Config
-from .files import refuse_unknown_store, study_folder
+from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
 from .models import Appraiser
+from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
-from .records import TrialRecord, estimate_errors
+from .records import TrialRecord, estimate_errors, figures_of
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
@@ -140,6 +143,7 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         "data": describe_data(dataset),
         "versions": versions(),
         "import_folders": importable_folders(),
+        "board": Path(config.device).read_text() if config.device.endswith(".toml") else None,
     }
 
 
@@ -169,8 +173,19 @@ def stored_config(ledger: Ledger, store: str | Path | None = None, tracking: str
     """
     if store is None and isinstance(ledger.address, Path):
         store = ledger.address
-    now = {"store": None if store is None else str(store), "tracking": tracking}
-    return Config(**{**ledger.header()["config"], **{name: place for name, place in now.items() if place is not None}})
+    header = ledger.header()
+    now = {"store": None if store is None else str(store), "tracking": tracking, "device": _board_now(header)}
+    return Config(**{**header["config"], **{name: place for name, place in now.items() if place is not None}})
+
+
+def _board_now(header: Mapping[str, Any]) -> str | None:
+    """Return where the study's own board file is: a copy, where it is no longer where the study was made."""
+    device, text = header["config"]["device"], header.get("board")
+    if text is None or Path(device).is_file():
+        return None
+    path = default_folder() / "boards" / hashlib.sha256(text.encode()).hexdigest()[:16] / Path(device).name
+    write_atomically(path, text.encode())
+    return str(path)
 
 
 def read_results(ledger: Ledger) -> Results:
@@ -288,8 +303,20 @@ def complete_front(config: Config, ledger: Ledger, say: Say) -> None:
         from .finish import complete_members
 
         complete_members(ledger, config, members, say)
-        for line in _estimate_lines(read_results(ledger).front):
+        members = read_results(ledger).front
+        for line in (*_estimate_lines(members), *_budget_lines(members, config.parsed_budgets())):
             say(line)
+
+
+def _budget_lines(members: Sequence[TrialRecord], budgets: Sequence[Budget]) -> list[str]:
+    """Say which members were estimated to hold a budget and were measured not to."""
+    return [
+        f"trial {record.number} breaks a budget as it was measured ({budget.explain(figures_of(record))}); "
+        "export takes it only by its number"
+        for record in members
+        for budget in budgets
+        if budget.excess(figures_of(record)) > 0
+    ]
 
 
 def _estimate_lines(members: Sequence[TrialRecord]) -> list[str]:
@@ -297,7 +324,7 @@ def _estimate_lines(members: Sequence[TrialRecord]) -> list[str]:
     errors: dict[str, list[float]] = {}
     for record in members:
         for name, error in estimate_errors(record.profile, record.measured).items():
-            if record.profile[name]["method"] in ("estimated", "planned", "simulated"):
+            if record.profile[name]["method"] in ("estimated", "simulated") or name == "flash_bytes":
                 errors.setdefault(name, []).append(error)
     return [
         f"{name}: estimates were {median(map(abs, values)):.1%} off in the median, {max(map(abs, values)):.1%} "

@@ -23,6 +23,7 @@ from ..trainers.data.dataset import Dataset
 from ..trainers.quantization import fine_tune_int8
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
 from .checkpoints import Checkpoints
+from .devices.extras import MissingExtraError
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .patience import GoneError
 from .records import FLOAT_PREFIX, EpochPoint, Measurement
@@ -78,10 +79,16 @@ class CandidateTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Return the curve so far, and at the end the measurement; ``notes`` are for the user."""
-        with _ended_after(self._job.epoch_timeout_seconds):
+        with _ended_after(self._job.epoch_timeout_seconds * self._epochs_of_this_step()):
             result = self._guarded_step()
         notes, self._notes = self._notes, []
         return {**result, "notes": json.dumps(notes)}
+
+    def _epochs_of_this_step(self) -> int:
+        """Return how many epochs the step may take: the last one also fine-tunes."""
+        trainer = self._trainer
+        is_last = trainer is None or trainer.epoch + 1 >= trainer.config.epochs
+        return 1 + (self._job.training.quantization_aware_epochs if is_last else 0)
 
     def _guarded_step(self) -> dict[str, Any]:
         try:
@@ -185,18 +192,31 @@ class CandidateTrainable(tune.Trainable):
         rng = np.random.default_rng(seed)
         chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
         samples = dataset.train.features[chosen].astype(np.float32)
-        content = target.convert(fused, dataset.input_shape, samples, dataset.labels)
+        with _blamed_on_the_candidate():
+            content = target.convert(fused, dataset.input_shape, samples, dataset.labels)
+            errors = {
+                key: float((target.run(content, split.features).argmax(1) != split.labels).mean())
+                for key, split in (("error", dataset.validation), ("test_error", dataset.test))
+            }
         self._folder.write(target.file_name, content)
-        return {
-            key: float((target.run(content, split.features).argmax(1) != split.labels).mean())
-            for key, split in (("error", dataset.validation), ("test_error", dataset.test))
-        }
+        return errors
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
+
+
+@contextmanager
+def _blamed_on_the_candidate() -> Iterator[None]:
+    """Let a tool's refusal of a model fail that candidate, and not the search as a full disk or a missing tool does."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except UserError as error:
+        raise RuntimeError(str(error)) from error
 
 
 @contextmanager

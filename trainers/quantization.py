@@ -43,11 +43,12 @@ def fine_tune_int8(
 
 @contextmanager
 def rounded(model: nn.Module) -> Iterator[None]:
-    """Let a model compute with the rounding of int8: per channel for weights, per tensor for what products read."""
+    """Let a model compute with the rounding of int8: per channel for kernels, per tensor for the rest."""
     products = [module for module in model.modules() if isinstance(module, PRODUCTS)]
     hooks = []
     for module in products:
-        parametrize.register_parametrization(module, "weight", WeightRounding())
+        # TFLite has one scale for the weights of a FULLY_CONNECTED, runtimes with more lose nothing by it.
+        parametrize.register_parametrization(module, "weight", WeightRounding(not isinstance(module, nn.Linear)))
         hooks.append(module.register_forward_pre_hook(_rounding_hook(ActivationRounding())))
     try:
         yield
@@ -67,10 +68,17 @@ def _rounding_hook(rounding: ActivationRounding) -> Any:
 
 
 class WeightRounding(nn.Module):
-    """Symmetric, with a scale for each output channel."""
+    """Symmetric, with a scale for each output channel, or one for all."""
+
+    def __init__(self, per_channel: bool = True) -> None:
+        super().__init__()
+        self._per_channel = per_channel
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = weight.detach().abs().flatten(1).amax(1).clamp_min(1e-8) / LEVELS
+        largest = weight.detach().abs().flatten(1).amax(1)
+        if not self._per_channel:
+            largest = largest.amax().expand_as(largest)
+        scale = largest.clamp_min(1e-8) / LEVELS
         zero = torch.zeros_like(scale, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LEVELS, LEVELS)
 

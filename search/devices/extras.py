@@ -7,6 +7,10 @@ from types import ModuleType
 from ...spaces.errors import UserError
 
 
+class MissingExtraError(UserError):
+    """A package is missing, or does not load: no fault of the model."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module``; ``UserError`` that names the ``extra`` of repareto which installs it where it is missing."""
     try:
@@ -15,8 +19,8 @@ def require(module: str, extra: str) -> ModuleType:
         # A package that is there and does not load (a missing library, say) is not mended by installing it.
         top = module.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] == top:
-            raise UserError(f'{top} needs the extra "{extra}": pip install "repareto[{extra}]"') from error
-        raise UserError(f"{top} is installed and does not load: {str(error).splitlines()[0]}") from error
+            raise MissingExtraError(f'{top} needs the extra "{extra}": pip install "repareto[{extra}]"') from error
+        raise MissingExtraError(f"{top} is installed and does not load: {str(error).splitlines()[0]}") from error
 
 
 def installed_version(distribution: str, extra: str) -> str:
@@ -24,4 +28,4 @@ def installed_version(distribution: str, extra: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError as error:
-        raise UserError(f'{distribution} needs the extra "{extra}": pip install "repareto[{extra}]"') from error
+        raise MissingExtraError(f'{distribution} needs the extra "{extra}": pip install "repareto[{extra}]"') from error

@@ -1,11 +1,11 @@
 """What the ledger keeps of a trial."""
 
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
 from repareto.search.devices.profile import FIGURES
-from repareto.search.records import State, estimate_errors, profile_figures
+from repareto.search.records import State, estimate_errors, figures_of, profile_figures
 
 
 def test_states_that_count_as_trained() -> None:
@@ -31,3 +31,18 @@ def test_a_record_cannot_be_changed(lab) -> None:
     record = lab.record(0)
     with pytest.raises(FrozenInstanceError):
         record.state = State.FAILED
+
+
+def test_measured_figures_count_and_a_plan_that_is_larger(lab) -> None:
+    record = lab.record(0, 0.1, 2000, 20480)
+
+    def measured(latency_us: float, memory_bytes: int):
+        figures = {"latency_us": latency_us, "peak_memory_bytes": memory_bytes}
+        return {name: {"value": value, "method": "measured"} for name, value in figures.items()}
+
+    assert record.profile["peak_memory_bytes"]["method"] == "planned"
+    smaller = figures_of(replace(record, measured=measured(1500, 10000)))
+    larger = figures_of(replace(record, measured=measured(2500, 30000)))
+    assert (smaller["latency_us"], smaller["peak_memory_bytes"]) == (1500, 20480)
+    assert (larger["latency_us"], larger["peak_memory_bytes"]) == (2500, 30000)
+    assert smaller["error"] == record.measurement.figures["error"]

@@ -1,18 +1,31 @@
 """The search as a whole, where it needs no training: a study that has its trials already, another space, no server."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from torch import nn
 
-from repareto.search.config import Config
+from repareto.search.config import Config, ConfigFile
+from repareto.search.devices.boards.board import FOLDER
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
 from repareto.search.ledger import Ledger
 from repareto.search.models import Appraiser
+from repareto.search.objectives import Budget
 from repareto.search.parts import Parts
-from repareto.search.run import _rungs, read_results, run_search, stored_config, versions
+from repareto.search.run import (
+    _budget_lines,
+    _rungs,
+    load_data,
+    new_header,
+    read_results,
+    run_search,
+    stored_config,
+    versions,
+)
 from repareto.search.sampling import distribution
 from repareto.search.tracking import default_tracking_uri
 from repareto.spaces.errors import UserError
@@ -152,3 +165,38 @@ def test_fine_tuning_for_int8_on_a_device_of_floats() -> None:
     )
     with pytest.raises(UserError, match="device reference runs fp32, which is not quantised"):
         Parts(config)
+
+
+@pytest.fixture
+def board_config(tmp_path: Path) -> Path:
+    """A config beside a board file of one's own."""
+    (tmp_path / "mine.toml").write_text((FOLDER / "cortex-m4.toml").read_text())
+    path = tmp_path / "config.yaml"
+    path.write_text("study: mine\ndata: {source: digits}\nspace: {name: repcnn}\ndevice: mine.toml\n")
+    return path
+
+
+def test_a_board_file_lies_beside_its_config(board_config: Path) -> None:
+    config = ConfigFile(board_config).validated()
+    assert config.device == str(board_config.with_name("mine.toml"))
+    assert Parts(config).device.profile(read_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), (1, 4)))
+
+
+def test_a_study_keeps_its_board_file(board_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARETO_CACHE", str(tmp_path / "cache"))
+    config = ConfigFile(board_config, [f"store={tmp_path / 'store'}"]).validated()
+    parts = Parts(config)
+    dataset = load_data(parts, print)
+    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
+    ledger = Ledger.create(config.ledger_address, "mine", new_header(parts, dataset, appraiser))
+    assert stored_config(ledger).device == config.device
+    board_config.with_name("mine.toml").unlink()
+    kept = stored_config(ledger).device
+    assert device(kept).identity == parts.device.identity
+
+
+def test_members_that_break_a_budget_as_measured_are_told(lab) -> None:
+    held, broken = lab.record(0, 0.1, 1000, 1024), lab.record(1, 0.2, 900, 1024)
+    broken = replace(broken, measured={"latency_us": {"value": 1300.0, "method": "measured"}})
+    (line,) = _budget_lines([held, broken], [Budget.parse("latency", "1.2ms")])
+    assert line.startswith("trial 1 breaks a budget as it was measured (latency 1.3 ms")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from repareto.search.checkpoints import SLOTS
+from repareto.search.devices.extras import MissingExtraError
 from repareto.search.devices.host.devices import HostOnnxRuntimeInt8
 from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces import load_space
 from repareto.spaces.branches import BranchedConv
+from repareto.spaces.errors import UserError
 from repareto.trainers.data.digits import Digits
 from repareto.trainers.supervised import TrainingConfig
 
@@ -63,7 +65,7 @@ def test_a_quantised_model_is_scored_as_it_ships(dataset, tmp_path):
     target = HostOnnxRuntimeInt8()
     result = train(worker(dataset, tmp_path / "int8", target=target))[-1]
     figures = json.loads(result["measurement"])["figures"]
-    content = folder_of(tmp_path / "int8").read("model.onnx")
+    content = folder_of(tmp_path / "int8").read(target.file_name)
     for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
         assert figures[key] == (target.run(content, split.features).argmax(1) != split.labels).mean()
     plain = json.loads(train(worker(dataset, tmp_path / "plain"))[-1]["measurement"])["figures"]
@@ -78,7 +80,7 @@ def test_fine_tuning_changes_what_ships_and_nothing_else(dataset, tmp_path):
         )
         for n in (0, 1)
     )
-    files = [folder_of(tmp_path / str(n)).read("model.onnx") for n in (0, 1)]
+    files = [folder_of(tmp_path / str(n)).read(target.file_name) for n in (0, 1)]
     assert files[0] != files[1]
     for key in ("float32_error", "float32_test_error"):
         assert tuned["figures"][key] == plain["figures"][key]
@@ -201,3 +203,32 @@ def test_a_full_disk_is_fatal_and_no_fault_of_the_candidate(dataset, tmp_path, m
     result = worker(dataset, tmp_path).step()
     assert result["done"]
     assert "no space left" in result["fatal"]
+
+
+class Refusing(HostOnnxRuntimeInt8):
+    """A device whose tool refuses every model in its own way."""
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__()
+        self._error = error
+
+    def convert(self, *_arguments) -> bytes:
+        raise self._error
+
+
+def test_a_model_that_its_tool_refuses_fails_alone(dataset, tmp_path):
+    result = train(worker(dataset, tmp_path, target=Refusing(UserError("aten.x has no lowering"))))[-1]
+    assert "aten.x has no lowering" in result["failed"] and "fatal" not in result
+
+
+def test_a_tool_that_is_missing_is_no_fault_of_the_candidate(dataset, tmp_path):
+    result = train(worker(dataset, tmp_path, target=Refusing(MissingExtraError('needs the extra "mcu"'))))[-1]
+    assert result["fatal"] == 'needs the extra "mcu"'
+
+
+def test_the_last_step_has_time_to_fine_tune(dataset, tmp_path):
+    trainable = worker(dataset, tmp_path, target=HostOnnxRuntimeInt8(), quantization_aware_epochs=4)
+    trainable.step()
+    assert trainable._epochs_of_this_step() == 1
+    trainable.step()
+    assert trainable._epochs_of_this_step() == 5

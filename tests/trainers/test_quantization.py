@@ -39,6 +39,11 @@ def test_rounded_weights_have_255_levels_a_channel() -> None:
         assert (row - original).abs().max() <= step / 2 + 1e-6
 
 
+def test_one_scale_for_all_channels_of_a_linear_layer() -> None:
+    weight = torch.tensor([[127.0, 3.4], [0.4, 0.6]])
+    assert WeightRounding(per_channel=False)(weight).tolist() == [[127, 3], [0, 1]]
+
+
 def test_rounded_activations_keep_zero_and_their_range() -> None:
     rounding = ActivationRounding()
     values = torch.linspace(0.5, 3.0, 1000)
