@@ -126,7 +126,9 @@ def _refuse_foreign(subject: Subject, device: Device) -> None:
         raise UserError(
             f"{subject.path}: {device.name} runs {own} files (give one, a .pt2 or a config, or name another device)"
         )
-    if suffix == ".tflite" and subject.precision != device.precision:
+    # A float32 ONNX file is what an int8 one is made from.
+    is_final = suffix == ".tflite" or (suffix == ".onnx" and subject.precision == "int8")
+    if is_final and subject.precision != device.precision:
         raise UserError(
             f"{subject.path}: its weights are {subject.precision}, and {device.name} runs {device.precision} "
             "(give a file of that precision, a .pt2 or a config, or name another device)"

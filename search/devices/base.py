@@ -70,6 +70,11 @@ class Device(ABC):
         """The arena of the activations."""
         return plan_memory(self.lowered(graph), self.memory_rules)
 
+    def flash(self, graph: Graph) -> Figure:
+        """The bytes that are stored: here the weights, in the device's precision."""
+        stored = self.lowered(graph).weight_bytes
+        return Figure(stored, "bytes", "exact", "weights only; the file adds its structure")
+
     @abstractmethod
     def convert(
         self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
@@ -106,7 +111,7 @@ class Device(ABC):
                 "planned",
                 "activations only; a kernel's own workspace is not counted",
             ),
-            flash_bytes=Figure(graph.weight_bytes, "bytes", "exact", "weights only; the file adds its structure"),
+            flash_bytes=self.flash(graph),
             macs=Figure(graph.macs, "MACs", "exact", blind),
             parameters=Figure(graph.parameters, "values", "exact", None),
             unknown_operators=graph.unknown,

@@ -74,7 +74,7 @@ def test_a_search_that_is_asked_to_stop_keeps_its_epochs(tmp_path, how):
             assert "stopped; the same search command goes on" in stopped.stdout
         else:
             process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=150)
     assert process.returncode == 0, errors
     assert "stopped: the same command goes on from here" in output
     results = results_of(tmp_path / "runs")
@@ -89,9 +89,9 @@ def test_a_second_driver_is_refused(tmp_path):
     with start_search(tmp_path, "--trials", "500") as process:
         wait_for_epochs(tmp_path, 1, process)
         with start_search(tmp_path, "--trials", "3") as second:
-            _, errors = second.communicate(timeout=60)
+            _, errors = second.communicate(timeout=150)
         assert second.returncode == 2
         assert f"study digits is being searched already, by process {process.pid} on " in errors
         assert errors.count("\n") == 1
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=150)

@@ -132,6 +132,7 @@ class HostOnnxRuntimeInt8(HostOnnxRuntime):
 
     name = "host-onnxruntime-int8"
     precision = "int8"
+    file_name = "model.int8.onnx"
 
     def lowered(self, graph: Graph) -> Graph:
         """The graph with a byte a value."""

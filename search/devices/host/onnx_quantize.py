@@ -51,7 +51,10 @@ def quantised_graph(graph: Graph) -> Graph:
     """The graph as it runs in int8: every float32 tensor but the inputs and outputs has a byte a value.
 
     An input is quantised first and an output dequantised last, as operators of their own. Biases are int32.
+    The graph of a file that is quantised already is returned as it is.
     """
+    if any(graph.tensors[name].dtype in ("int8", "uint8") for name in graph.weights):
+        return graph
     ends = {*graph.inputs, *graph.outputs}
     tensors = {name: info if name in ends else _narrowed(info) for name, info in graph.tensors.items()}
     narrow = {name: f"{name}.int8" for name in ends}

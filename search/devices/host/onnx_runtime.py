@@ -75,9 +75,16 @@ def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Seq
     model = program.model_proto
     if len(model.graph.output) != 1:
         raise UserError(f"{title}: has {len(model.graph.output)} outputs; one is exported (return one tensor)")
+    _strip_notes(model.graph)
     if labels is not None:
         onnx.helper.set_model_props(model, {LABELS_KEY: json.dumps(list(labels))})
     return model.SerializeToString()
+
+
+def _strip_notes(graph: Any) -> None:
+    """Take out the exporter's notes for debugging: a kilobyte for each operator, with paths of this machine."""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        del part.metadata_props[:]
 
 
 def largest_difference(path: str | Path, module: torch.nn.Module, inputs: torch.Tensor) -> float:

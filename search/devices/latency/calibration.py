@@ -129,7 +129,7 @@ def machine_name() -> str:
 
 def calibration_path(runtime: str = "onnxruntime", precision: str = "fp32") -> Path:
     """Where the calibration of this machine is kept for a runtime and a precision."""
-    root = Path(os.environ.get("REPARETO_CACHE") or Path.home() / ".cache" / "repareto")
+    root = Path(os.environ.get("REPARETO_CACHE") or "~/.cache/repareto").expanduser()
     machine = re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
     version = metadata.version(HOSTS[runtime, precision].package)
     return root / "calibration" / f"{runtime}-{version}-{precision}_{machine}_v{CALIBRATION_FORMAT}.json"

@@ -52,7 +52,7 @@ def onnx_runtime_work(graph: Graph) -> tuple[Work, ...]:
     matrix products: a kernel longer than one, or strided, first copies its windows, and groups run one after another.
     A graph of int8 tensors goes to other kernels (see ``qlinear.py``).
     """
-    if any(tensor.dtype == "int8" for tensor in graph.tensors.values()):
+    if any(tensor.dtype in ("int8", "uint8") for tensor in graph.tensors.values()):
         return _operator_work(graph, qlinear.terms)
     plan = _BlockedPlan(graph)
     for number, kernel in enumerate(fuse_kernels(graph)):

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ....spaces.errors import UserError
 from ..graph import Attribute, Graph, Operator, TensorInfo
+from .qdq import DEQUANTIZE, join_quantised
 
 _KIND_NAMES = {
     "conv": "Conv ConvTranspose",
@@ -20,7 +22,8 @@ _KIND_NAMES = {
     "Softsign ThresholdedRelu Swish",
     "softmax": "Softmax LogSoftmax",
     "elementwise": "Add Sub Mul Div Pow Sqrt Reciprocal Exp Log Abs Neg Sign Floor Ceil Round Erf Sin Cos Max Min Sum "
-    "Mean Mod Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Cast CastLike IsNaN IsInf",
+    "Mean Mod Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Cast CastLike IsNaN IsInf "
+    "QuantizeLinear DequantizeLinear",
     "pad": "Pad",
     "transpose": "Transpose",
     "concat": "Concat",
@@ -36,8 +39,10 @@ _LARGEST_ATTRIBUTE = 64
 def read_onnx(source: str | Path | bytes) -> Graph:
     """The graph of an ONNX model, with a dynamic batch (the first axis of an input) made 1.
 
-    Raises ``UserError`` when the file is missing or corrupt, when another axis than the batch is dynamic,
-    or when a shape cannot be inferred.
+    One that is quantised in QDQ form has the integers that its kernels work on.
+
+    Raises ``UserError`` when the file is missing or corrupt, when the batch is fixed to another number than 1, when
+    another axis is dynamic, or when a shape cannot be inferred.
     """
     title = "ONNX model" if isinstance(source, bytes) else str(source)
     model = _load(source, title)
@@ -66,6 +71,11 @@ def _fix_batch(value: Any, title: str) -> None:
     axes = value.type.tensor_type.shape.dim
     for number, axis in enumerate(axes):
         if axis.WhichOneof("value") == "dim_value" and axis.dim_value > 0:
+            if number == 0 and axis.dim_value != 1 and len(axes) > 1:
+                raise UserError(
+                    f"{title}: input {value.name}: a fixed batch of {axis.dim_value}: figures are of one example "
+                    "(export it with a dynamic batch, or with one of 1)"
+                )
             continue
         if number:
             raise UserError(
@@ -118,9 +128,10 @@ class _Reading:
         self._tensors[value.name] = TensorInfo(value.name, tuple(sizes), _dtype_name(dtype), nbytes)
 
     def graph(self, inputs: Sequence[str]) -> Graph:
-        operators = [op for number, node in enumerate(self._graph.node) for op in self._read(number, node)]
         outputs = [value.name for value in self._graph.output]
+        read = [op for number, node in enumerate(self._graph.node) for op in self._read(number, node)]
         weights = [*self._constants, *self._folded]
+        operators = list(join_quantised(read, set(weights), outputs))
         for name in {name for op in operators for name in (*op.inputs, *op.outputs)}.union(outputs):
             if name not in self._tensors:
                 raise UserError(
@@ -135,6 +146,8 @@ class _Reading:
             self._read_constant(node)
         elif node.op_type in _FACTORIES or all(self._is_constant(name) for name in read):
             self._folded.update(name for name in node.output if name)
+            if node.op_type == DEQUANTIZE:  # what is stored, and read by integer kernels, are the integers
+                self._tensors[node.output[0]] = replace(self._tensors[node.input[0]], name=node.output[0])
         else:
             wired = tuple(dict.fromkeys(name for name in read if not self._is_attribute(name)))
             written = tuple(name for name in node.output if name)

@@ -13,7 +13,7 @@ def read_pt2(path: str | Path) -> Graph:
     """The graph of a saved program, with a dynamic batch (the first axis of its input) made 1.
 
     Raises ``UserError`` when the file is missing or corrupt, when it takes another number of inputs than
-    one, or when another axis than the batch is dynamic.
+    one, when its batch is fixed to another number than 1, or when another axis is dynamic.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file (give the path of a .pt2 model)")
@@ -31,6 +31,11 @@ def read_program(program: torch.export.ExportedProgram, title: str = "exported p
     if len(names) != 1:
         raise UserError(f"{title}: takes {len(names)} inputs; one is profiled (export a model of one tensor)")
     (example,) = (node.meta["val"] for node in program.graph.nodes if node.name == names[0])
+    if len(example.shape) > 1 and isinstance(example.shape[0], int) and example.shape[0] != 1:
+        raise UserError(
+            f"{title}: input {names[0]}: a fixed batch of {example.shape[0]}: figures are of one example "
+            "(export it with a dynamic batch, or with one of 1)"
+        )
     shape = [1 if axis == 0 and not isinstance(size, int) else size for axis, size in enumerate(example.shape)]
     for axis, size in enumerate(shape):
         if not isinstance(size, int):

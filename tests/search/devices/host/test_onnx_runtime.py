@@ -44,6 +44,11 @@ def test_exporting_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
+def test_nothing_of_this_machine_is_in_the_file(exported: Path) -> None:
+    content = exported.read_bytes()
+    assert b"stack_trace" not in content and b"site-packages" not in content
+
+
 def test_the_difference_to_torch(exported: Path) -> None:
     inputs = torch.randn(5, 4, 20, generator=torch.Generator().manual_seed(1))
     assert largest_difference(exported, net(), inputs) < 1e-5

@@ -80,9 +80,9 @@ def zeros(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("node", "weights", "shape", "kind", "macs"),
     [
-        (helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), {"w": zeros(5, 4)}, (3, 4), "linear", 3 * 4 * 5),
-        (helper.make_node("MatMul", ["x", "w"], ["y"]), {"w": zeros(6, 5)}, (2, 4, 6), "linear", 2 * 4 * 6 * 5),
-        (helper.make_node("MatMul", ["x", "x"], ["y"]), {}, (2, 4, 4), "matmul", 2 * 4 * 4 * 4),
+        (helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), {"w": zeros(5, 4)}, (1, 4), "linear", 4 * 5),
+        (helper.make_node("MatMul", ["x", "w"], ["y"]), {"w": zeros(6, 5)}, (1, 4, 6), "linear", 4 * 6 * 5),
+        (helper.make_node("MatMul", ["x", "x"], ["y"]), {}, (1, 4, 4), "matmul", 4 * 4 * 4),
         (helper.make_node("Conv", ["x", "w"], ["y"], group=4), {"w": zeros(8, 1, 3)}, (1, 4, 6), "depthwise_conv", 96),
         (helper.make_node("ConvTranspose", ["x", "w"], ["y"]), {"w": zeros(4, 5, 3)}, (1, 4, 6), "conv", 24 * 15),
         (helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0, 2]), {}, (1, 4, 6), "view", 0),
@@ -158,6 +158,12 @@ def test_dynamic_axes_and_unknown_shapes_are_refused() -> None:
     picks = [helper.make_node("NonZero", ["x"], ["n"]), helper.make_node("Cast", ["n"], ["y"], to=TensorProto.FLOAT)]
     with pytest.raises(UserError, match="its shape cannot be inferred"):
         read_onnx(model(picks, out=[3, "found"]))
+
+
+def test_a_fixed_batch_other_than_one_is_refused() -> None:
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    with pytest.raises(UserError, match=r"input x: a fixed batch of 8: .* \(export it with a dynamic batch"):
+        read_onnx(model([relu], shape=[8, 4, 6]))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -43,11 +43,17 @@ def test_a_missing_and_a_corrupt_file(tmp_path: Path) -> None:
         read_pt2(tmp_path / "model.pt2")
 
 
+def test_a_fixed_batch_other_than_one_is_refused() -> None:
+    program = torch.export.export(net().eval(), (torch.randn(8, 4, 20),))
+    with pytest.raises(UserError, match=r"input input: a fixed batch of 8: .* \(export it with a dynamic batch"):
+        read_program(program)
+
+
 def test_another_dynamic_axis_and_more_inputs_are_refused() -> None:
     length = {2: torch.export.Dim("length", min=4, max=64)}
     program = torch.export.export(net().eval(), (torch.randn(1, 4, 20),), dynamic_shapes=(length,))
     with pytest.raises(UserError, match="axis 2 of its input is dynamic"):
         read_program(program)
-    program = torch.export.export(TwoInputs().eval(), (torch.randn(2), torch.randn(2)))
+    program = torch.export.export(TwoInputs().eval(), (torch.randn(1, 2), torch.randn(1, 2)))
     with pytest.raises(UserError, match="takes 2 inputs"):
         read_program(program)
