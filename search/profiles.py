@@ -15,7 +15,8 @@ from .devices.profile import Figure, Profile
 from .devices.report.advice import Advice, advise
 from .devices.report.compare import compare
 from .devices.report.layers import Layer, layer_table
-from .devices.report.traits import traits_of
+from .devices.report.traits import Traits, traits_of, traits_of_board
+from .devices.tflite_device import BoardDevice
 
 if TYPE_CHECKING:
     from .config import Config
@@ -114,8 +115,16 @@ def report_on(subject: Subject, device: Device, measure: bool = False) -> Report
         profile=profile,
         plan=plan,
         layers=layer_table(graph, plan, times_us),
-        advice=advise(graph, traits_of(device.name, device.runtime), times_us, profile.unknown_operators),
+        advice=advise(graph, _traits(device), times_us, profile.unknown_operators),
         candidate=subject.candidate,
+    )
+
+
+def _traits(device: Device) -> Traits:
+    return (
+        traits_of_board(device.tool.board)
+        if isinstance(device, BoardDevice)
+        else traits_of(device.name, device.runtime)
     )
 
 
@@ -136,6 +145,10 @@ def _refuse_foreign(subject: Subject, device: Device) -> None:
 
 
 def _profile(subject: Subject, device: Device, measure: bool) -> Profile:
+    if isinstance(device, BoardDevice) and subject.path is not None and subject.suffix == Path(device.file_name).suffix:
+        told = device.profile_file(subject.path.read_bytes(), subject.graph)
+        if told is not None:
+            return told
     planned = device.profile(subject.graph)
     own = Path(device.file_name).suffix
     if subject.path is None or subject.suffix != own or subject.precision != device.precision:

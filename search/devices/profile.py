@@ -29,7 +29,7 @@ class Figure:
 class Profile:
     """What one fused graph costs on one device.
 
-    ``flash_bytes`` are the bytes of the weights while there is no file, and the file's size once there is.
+    ``flash_bytes`` are the size of the file that ships: planned while there is none, measured once there is.
     ``unknown_operators`` are those that no figure covers: with any of them, trust no figure but a measured one.
     """
 

@@ -17,6 +17,7 @@ from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
+from .file_sizes import planned_file_bytes
 from .onnx_quantize import quantise_onnx, quantised_graph
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ class Calibrated(Device):
         lowered = self.lowered(graph)
         return self.calibration.kernel_times_us(self.works(lowered), len(fuse_kernels(lowered)))
 
+    def flash(self, graph: Graph) -> Figure:
+        """The size that the file will have."""
+        planned = planned_file_bytes(self.lowered(graph), self.file_name)
+        return Figure(planned, "bytes", "planned", "weights, and the file's structure to within a few per cent of it")
+
     def timed(self, content: bytes, planned: Profile, latency: Latency) -> Profile:
         """``planned`` with a measured latency and the size of the file."""
         spread = f"minimum of {latency.runs} runs; their median was {latency.median_us:.1f} us"
@@ -97,7 +103,7 @@ class Calibrated(Device):
         return {
             "latency": "estimated, measured at the end",
             "memory": "planned",
-            "flash": "weights, file at the end",
+            "flash": "planned, file at the end",
             "error": kept.stated_error if kept else None,
             "calibrated": kept.conditions.date if kept and kept.conditions else None,
         }

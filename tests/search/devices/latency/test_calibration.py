@@ -49,6 +49,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "calibration"
 
 
+def test_the_cache_may_be_named_from_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARETO_CACHE", "~/elsewhere")
+    assert calibration_path().is_relative_to(Path.home() / "elsewhere" / "calibration")
+
+
 def test_a_calibration_is_made_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter([REFERENCE])
     monkeypatch.setattr(module, "calibrate", lambda *_, **__: next(made))
