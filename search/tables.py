@@ -158,7 +158,7 @@ def print_report(report: Report, layers: bool) -> None:
     print_profile(report.profile)
     if layers:
         print_layers(report.layers)
-    print_peak(report.plan, report.peak)
+    print_peak(report.plan, report.peak, " (before Vela's scheduling)" if report.profile.runtime == "ethos-u" else "")
     print_advice(report.advice, report.profile.device)
 
 
@@ -191,14 +191,15 @@ def print_layers(layers: Sequence[Layer]) -> None:
     Console().print(table)
 
 
-def print_peak(plan: MemoryPlan, peak: Layer | None) -> None:
+def print_peak(plan: MemoryPlan, peak: Layer | None, note: str = "") -> None:
     """Print in a line what the activations take and which layer makes it as much."""
     from .units import format_quantity
 
     if peak is not None:
         taken, least = (format_quantity(value, "size") for value in (plan.peak_bytes, plan.lower_bound_bytes))
         print(
-            f"memory peak: {peak.name} ({peak.operator}); activations take {taken}, at least {least} however arranged"
+            f"memory peak{note}: {peak.name} ({peak.operator}); "
+            f"activations take {taken}, at least {least} however arranged"
         )
 
 

@@ -105,10 +105,14 @@ class BoardDevice(TfliteDevice):
         return self.tool.layer_times_us(self.lowered(graph)) if isinstance(self.tool, cortex_m.CortexM) else None
 
     def memory_plan(self, graph: Graph) -> MemoryPlan:
-        """The head of TensorFlow Lite Micro's arena, with the board's kernels."""
+        """The head of TensorFlow Lite Micro's arena, with the board's kernels; for an Ethos-U without Vela."""
         if isinstance(self.tool, cortex_m.CortexM):
             return self.tool.memory_plan(self.lowered(graph))
         return super().memory_plan(graph)
+
+    def profile_file(self, content: bytes, graph: Graph) -> Profile | None:
+        """The profile of a ``.tflite`` file from its bytes; None where its graph tells as much."""
+        return None if isinstance(self.tool, cortex_m.CortexM) else self.tool.profile_file(content, graph)
 
     def measure(self, content: bytes, planned: Profile) -> Profile:
         """What TensorFlow Lite Micro or Vela say of the file."""
@@ -127,4 +131,4 @@ class BoardDevice(TfliteDevice):
 
     def _figures(self, graph: Graph) -> Profile:
         # The digest stays that of the graph that was asked for, which is what profiles are kept by.
-        return replace(self.tool.profile_lowered(self.lowered(graph)), device=self.name, graph_digest=graph.digest)
+        return replace(self.tool.profile_lowered(self.lowered(graph)), graph_digest=graph.digest)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from repareto.search.config import Config
+from repareto.search.devices import targets
 from repareto.search.devices.base import Device
 from repareto.search.devices.graph import Graph
 from repareto.search.devices.host.devices import Reference
@@ -150,3 +151,13 @@ def test_a_report_against_another_one(folder: Path) -> None:
     against = report_data(first, second)["against"]
     assert against["profile"]["device"] == "cortex-m4"
     assert against["differences"]["macs"] == {"ratio": 1.0, "note": "equal"}
+
+
+def test_vela_is_asked_about_the_file_itself(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARETO_CACHE", str(tmp_path))
+    reports = [
+        report_on(read_file(folder / "m.tflite"), targets.device("ethos-u55-128"), measure) for measure in (False, True)
+    ]
+    assert reports[0].profile.value("latency_us") == reports[1].profile.value("latency_us") > 0
+    assert "on the file" in str(reports[0].profile.flash_bytes.error)
+    assert len(list(tmp_path.rglob("*.json"))) == 1  # one file was simulated, and no skeleton

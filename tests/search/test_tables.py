@@ -132,6 +132,8 @@ def test_the_peak_and_the_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "memory peak: a (CONV_2D + RELU); activations take 4 KiB, at least 2 KiB however arranged\n"
     )
+    print_peak(MemoryPlan(4096, 2048, (), "a"), layer("a", None, makes_peak=True), " (a note)")
+    assert capsys.readouterr().out.startswith("memory peak (a note): a (CONV_2D")
     print_peak(MemoryPlan(0, 0, (), ""), None)
     print_advice([], "cortex-m4")
     assert capsys.readouterr().out == ""

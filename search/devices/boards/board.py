@@ -4,11 +4,13 @@ A board file is TOML. ``kind = "cortex-m"`` has a clock and the cycles that oper
 an accelerator and sections of Vela's configuration. Both say where their numbers come from and how far they may be off.
 """
 
+import configparser
 import math
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ ACCELERATORS = tuple(
     for family, sizes in (("u55", (32, 64, 128, 256)), ("u65", (256, 512)), ("u85", (128, 256, 512, 1024, 2048)))
     for macs in sizes
 )
+MEMORY_MODES = ("Shared_Sram",)
+"""Vela's others put constants into SRAM or the arena into DRAM: its totals do not tell the two apart."""
 _COST_NAMES = (*BUILTINS, "CONV_2D_1X1", *GROUPS)
 
 
@@ -65,10 +69,10 @@ class EthosUBoard:
     name: str
     description: str
     accelerator: str
+    system_config: str
+    memory_mode: str
     origin: str
     error: str
-    system_config: str | None = None
-    memory_mode: str | None = None
 
 
 Board = CortexMBoard | EthosUBoard
@@ -129,6 +133,8 @@ def _costs(table: "_Table") -> dict[str, OperatorCost]:
         cost = table.table(operator)
         cost.refuse_others(*names)
         costs[operator] = OperatorCost(**{name: cost.number(name) for name in names if name in cost.content})
+        if operator in REQUIRED_COSTS and costs[operator] == OperatorCost():
+            raise UserError(f"{table.named(operator)} costs nothing; give one of {', '.join(names)} above 0")
     return costs
 
 
@@ -139,15 +145,34 @@ def _code_bytes(table: "_Table") -> dict[str, int]:
 
 def _ethos_u(table: "_Table") -> EthosUBoard:
     table.refuse_others("name", "kind", "description", "accelerator", "system_config", "memory_mode", "origin", "error")
-    optional = {name: table.text(name) for name in ("system_config", "memory_mode") if name in table.content}
     return EthosUBoard(
         name=table.text("name"),
         description=table.text("description"),
         accelerator=table.choice("accelerator", ACCELERATORS),
+        system_config=_system_config(table),
+        memory_mode=table.choice("memory_mode", MEMORY_MODES),
         origin=table.text("origin"),
         error=table.text("error"),
-        **optional,
     )
+
+
+def _system_config(table: "_Table") -> str:
+    """A section of Vela's own configuration; any name where Vela is not installed, since nothing can run then."""
+    known = _system_configs()
+    return table.choice("system_config", known) if known else table.text("system_config")
+
+
+def _system_configs() -> tuple[str, ...]:
+    found = find_spec("ethosu")
+    places = (
+        [Path(folder) / "config_files" / "Arm" / "vela.ini" for folder in found.submodule_search_locations or ()]
+        if found
+        else []
+    )
+    sections = configparser.ConfigParser()
+    sections.read(places)
+    mark = "System_Config."
+    return tuple(name.removeprefix(mark) for name in sections.sections() if name.startswith(mark))
 
 
 @dataclass(frozen=True)
@@ -181,7 +206,7 @@ class _Table:
 
     def number(self, field: str) -> float:
         value = self.value(field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             raise UserError(f"{self.named(field)} = {value!r}: give a number")
         if value < 0:
             raise UserError(f"{self.named(field)} = {value!r}: is negative; give 0 or more")
@@ -197,6 +222,13 @@ class _Table:
         for field in self.content:
             if field not in known:
                 raise UserError(f"{self.named(field)} is unknown ({nearest_hint(field, known)})")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def _natural(name: str) -> tuple[int | str, ...]:

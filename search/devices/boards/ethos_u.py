@@ -26,10 +26,16 @@ class EthosU:
     def profile_lowered(self, graph: Graph) -> Profile:
         """The figures of an int8 graph of TFLite operators, from a file with made-up weights.
 
-        Vela compresses weights; random ones compress badly, so trained ones need the same flash or less.
+        Vela compresses weights, and uniform ones compress worst: trained ones need about the same flash or less.
         """
-        result = self.simulate(skeleton(graph))
-        latency, memory, flash = self._figures(result, "with made-up weights")
+        return self._profile(graph, self.simulate(skeleton(graph)), "with made-up weights")
+
+    def profile_file(self, content: bytes, graph: Graph) -> Profile:
+        """The figures of a ``.tflite`` file, whatever operators it has; ``graph`` is what was read from it."""
+        return self._profile(graph, self.simulate(content), "on the file")
+
+    def _profile(self, graph: Graph, result: VelaResult, weights: str) -> Profile:
+        latency, memory, flash = self._figures(result, weights)
         blind = f"without {', '.join(graph.unknown)}" if graph.unknown else None
         return Profile(
             device=self.name,
@@ -54,7 +60,7 @@ class EthosU:
         )
 
     def _figures(self, result: VelaResult, weights: str) -> tuple[Figure, Figure, Figure]:
-        """Latency, memory and flash."""
+        """Latency, memory and flash; with Shared_Sram only constants lie outside SRAM (see ``board.MEMORY_MODES``)."""
         left = f"; without {', '.join(dict.fromkeys(result.cpu_operators))}, which the processor runs"
         time = f"Vela {weights}: {self.board.error}{left if result.cpu_operators else ''}"
         constants = f"Vela's constants outside SRAM, {weights}; the driver's code is not counted"

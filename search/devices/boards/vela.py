@@ -112,7 +112,7 @@ def _writers(content: bytes) -> dict[str, str]:
 
 def _summary(table: str, cpu_operators: tuple[str, ...]) -> VelaResult:
     """The figures of Vela's summary table, whose memories are in KiB and whose time is in seconds."""
-    row = next(csv.DictReader(table.splitlines()))
+    row = next(csv.DictReader(table.splitlines()), {})
 
     def nbytes(memory: str) -> int:
         return round(float(row[f"{memory}_memory_used"]) * _KIBIBYTE)
@@ -127,7 +127,7 @@ def _summary(table: str, cpu_operators: tuple[str, ...]) -> VelaResult:
             macs=int(float(row["nn_macs"])),
             cpu_operators=cpu_operators,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ToolError(f"{TOOL}: its summary is not as expected ({error}); its version is not known here") from error
 
 

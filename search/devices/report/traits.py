@@ -6,6 +6,8 @@ Micro and CMSIS-NN; which layouts ONNX Runtime takes is inferred from timings (s
 
 from dataclasses import dataclass
 
+from ..boards.board import Board, EthosUBoard
+
 _ETHOS_U55_NAMES = (
     "ABS ADD ARG_MAX AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D ELU EXP EXPAND_DIMS "
     "FULLY_CONNECTED GELU HARD_SWISH LEAKY_RELU LOG LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG PACK "
@@ -98,6 +100,13 @@ def _ethos(operators: frozenset[str]) -> Traits:
         steps=ChannelSteps(16, 16, 16),
         operators=operators,
     )
+
+
+def traits_of_board(board: Board) -> Traits:
+    """The traits of a board, by the accelerator or the kernels that its file states."""
+    if isinstance(board, EthosUBoard):
+        return _ethos(_ETHOS_U85_OPERATORS if board.accelerator.startswith("ethos-u85") else _ETHOS_U55_OPERATORS)
+    return {"cmsis-nn-dsp": _CORTEX_M, "cmsis-nn-mve": _HELIUM}.get(board.kernels, _TFLITE)
 
 
 def traits_of(device_name: str, runtime: str) -> Traits:

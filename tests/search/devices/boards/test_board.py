@@ -15,6 +15,7 @@ from repareto.search.devices.boards.board import (
 from repareto.spaces.errors import UserError
 
 BOARD = (FOLDER / "cortex-m4.toml").read_text()
+COSTS = "[cost.CONV_2D]\ncycles_per_mac = 3.6\ncycles_per_output = 15.0\ncycles_per_call = 2000.0\n"
 
 
 def test_every_board_of_ours_loads_and_says_where_its_numbers_come_from() -> None:
@@ -41,6 +42,8 @@ def test_a_users_own_board(tmp_path: Path) -> None:
         ("clock_hz = 120_000_000", "clock_hz = 0", "clock_hz = 0: give the clock in hertz, such as 120_000_000"),
         ("clock_hz = 120_000_000", 'clock_hz = "fast"', "clock_hz = 'fast': give a number"),
         ("clock_hz = 120_000_000", "clock_hz = inf", "clock_hz = inf: give a number"),
+        ("clock_hz = 120_000_000", f"clock_hz = 1{400 * '0'}", "give a number"),
+        (COSTS, "[cost.CONV_2D]", "cost.CONV_2D costs nothing; give one of cycles_per_mac, "),
         ("clock_hz = 120_000_000", "clock_hz = true", "clock_hz = True: give a number"),
         ("error_share = 0.4", "error_share = 0.4\nspeed = 3", "speed is unknown (known: "),
         ("cycles_per_mac = 3.6", "cycles_per_mac = -3.6", "cost.CONV_2D.cycles_per_mac = -3.6: is negative; give 0"),
@@ -77,3 +80,20 @@ def test_boards_that_are_not_there(tmp_path: Path) -> None:
         load_board("cortex-m44")
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
         load_board(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('memory_mode = "Shared_Sram"\n', "", "memory_mode is missing"),
+        ('"Shared_Sram"', '"Sram_Only"', 'memory_mode = "Sram_Only" is unknown (known: Shared_Sram)'),
+        ("High_End_Embedded", "Hig_End_Embedded", "is unknown (did you mean Ethos_U55_High_End_Embedded?)"),
+        ('system_config = "Ethos_U55_High_End_Embedded"\n', "", "system_config is missing"),
+    ],
+)
+def test_an_accelerator_whose_memories_would_be_misread(tmp_path: Path, before: str, after: str, message: str) -> None:
+    path, text = tmp_path / "mine.toml", (FOLDER / "ethos-u55-128.toml").read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_board(str(path))

@@ -56,3 +56,23 @@ def test_a_skeleton_is_the_graph_again() -> None:
 def test_a_float_graph_has_no_skeleton() -> None:
     with pytest.raises(UserError, match="a skeleton is made of int8 graphs; this one holds float32"):
         skeleton(lower(read_module(network(), (1, 3, 16, 16)), "fp32"))
+
+
+def test_weights_as_torch_draws_them_need_no_more_flash_than_planned() -> None:
+    board, module = load_board("ethos-u55-128"), nn.Sequential(nn.Conv2d(16, 64, 3), nn.Conv2d(64, 64, 3)).eval()
+    assert isinstance(board, EthosUBoard)
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, -0.1, 0.1)
+    planned = EthosU(board).profile_lowered(lower(read_module(module, (1, 16, 8, 8)), "int8"))
+    shipped = EthosU(board).measure(convert(module, (1, 16, 8, 8), "int8"), planned)
+    assert shipped.value("flash_bytes") <= 1.005 * planned.value("flash_bytes")
+
+
+def test_a_file_is_simulated_as_it_is() -> None:
+    board = load_board("ethos-u55-128")
+    assert isinstance(board, EthosUBoard)
+    content = convert(network(), (1, 3, 16, 16), "int8")
+    graph = read_tflite(content)
+    profile = EthosU(board).profile_file(content, graph)
+    assert profile.value("latency_us") == EthosU(board).simulate(content).latency_us
+    assert profile.value("macs") == graph.macs

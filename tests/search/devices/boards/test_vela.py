@@ -78,3 +78,8 @@ def test_a_cache_that_cannot_be_written_costs_no_candidate(tmp_path: Path, monke
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("REPARETO_CACHE", str(tmp_path / "a file"))
     assert simulate(model(), "ethos-u55-128").cycles > 0
+
+
+def test_a_summary_without_a_row_is_one_line() -> None:
+    with pytest.raises(ToolError, match="its summary is not as expected"):
+        vela._summary("", ())

@@ -1,15 +1,18 @@
 """What does not run well on a target: found where it stands, and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from repareto.search.devices.boards.board import board_names, load_board
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.graph import Graph, Operator, TensorInfo
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.report.advice import Advice, advise
-from repareto.search.devices.report.traits import Traits, traits_of
+from repareto.search.devices.report.traits import Traits, traits_of, traits_of_board
 
 CORTEX_M4 = traits_of("cortex-m4", "tflite-micro")
 ETHOS_U55 = traits_of("ethos-u55-128", "ethos-u")
@@ -185,3 +188,10 @@ def test_many_layers_are_counted_not_listed() -> None:
 )
 def test_targets_are_known_by_name_or_runtime(name: str, runtime: str, multiple: int) -> None:
     assert traits_of(name, runtime).steps.largest == multiple
+
+
+def test_a_board_has_the_traits_of_its_kernels_whatever_it_is_called() -> None:
+    for name in board_names():
+        board = load_board(name)
+        runtime = "ethos-u" if name.startswith("ethos") else "tflite-micro"
+        assert traits_of_board(replace(board, name="mine")) == traits_of(name, runtime)
