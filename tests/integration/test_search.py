@@ -173,20 +173,23 @@ def wait_for_epochs(folder, count, process):
 
 @pytest.mark.parametrize("death", [signal.SIGINT, signal.SIGKILL])
 def test_killed_search_goes_on_and_repeats_nothing(tmp_path, death):
-    with start_search(tmp_path, "--trials", "5") as process:
+    # More trials than any machine trains before it is killed.
+    with start_search(tmp_path, "--trials", "500") as process:
         wait_for_epochs(tmp_path, 6, process)
         before = {record.number: record for record in results_of(tmp_path / "runs").records}
         os.kill(process.pid, death)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=150)
     if death == signal.SIGINT:
         assert process.returncode == 130, errors
         assert "goes on from here" in output
-    with start_search(tmp_path, "--trials", "5") as process:
+    # The two that were running, and one more.
+    trials = results_of(tmp_path / "runs").trained + 3
+    with start_search(tmp_path, "--trials", str(trials)) as process:
         _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     results = results_of(tmp_path / "runs")
     assert results.counts[State.RUNNING] == 0
-    assert sum(record.state.was_trained for record in results.records) == 5
+    assert sum(record.state.was_trained for record in results.records) == trials
     for record in results.records:
         if record.number in before:
             assert record.candidate == before[record.number].candidate
