@@ -34,7 +34,7 @@ def print_status(ledger: Ledger, say: Say) -> None:
         say("  nobody drives it" + ("; the same search command goes on" if counts[State.RUNNING] else ""))
     for record in results.records:
         if record.state is State.RUNNING:
-            say(f"  trial {record.number}: {_progress(record)}")
+            say(f"  trial {record.number}: {_progress(record)}{'' if alive else '; waits to be continued'}")
 
 
 def _progress(record: TrialRecord) -> str:

@@ -180,9 +180,10 @@ def stored_config(ledger: Ledger, store: str | Path | None = None, tracking: str
 
 def _board_now(header: Mapping[str, Any]) -> str | None:
     """Return where the study's own board file is: a copy, where it is no longer where the study was made."""
-    device, text = header["config"]["device"], header.get("board")
-    if text is None or Path(device).is_file():
+    text = header.get("board")
+    if text is None or Path(header["config"]["device"]).is_file():
         return None
+    device = header["config"]["device"]
     path = default_folder() / "boards" / hashlib.sha256(text.encode()).hexdigest()[:16] / Path(device).name
     write_atomically(path, text.encode())
     return str(path)

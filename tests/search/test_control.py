@@ -38,7 +38,7 @@ def test_status_of_a_study_that_waits_to_be_continued(ledger: Ledger) -> None:
     assert text.startswith("study study: 1 of 4 trials trained\n  1 running, 1 finished, 0 stopped")
     assert "front 1, hypervolume 0." in text
     assert "nobody drives it; the same search command goes on" in text
-    assert "trial 1: 2 epochs, error 0." in text and "lost 1 workers" in text
+    assert "trial 1: 2 epochs, error 0." in text and "lost 1 workers; waits to be continued" in text
 
 
 def test_status_names_the_driver(ledger: Ledger, tmp_path) -> None:
