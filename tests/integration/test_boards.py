@@ -25,7 +25,7 @@ def sram_bytes(content: bytes) -> int:
 @pytest.mark.parametrize(("device", "memory_of"), [("cortex-m4", arena_bytes), ("ethos-u55-128", sram_bytes)])
 def test_what_ships_holds_its_budget_where_its_own_tool_measures_it(tmp_path, device, memory_of):
     settings = [word for setting in (*SETTINGS, f"device={device}") for word in ("--set", setting)]
-    done = repareto("search", EXAMPLES / "digits.yaml", *settings, "--trials", "3", cwd=tmp_path)
+    done = repareto("search", EXAMPLES / "digits.yaml", *settings, "--trials", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     front = json.loads(repareto("front", "digits", "--json", cwd=tmp_path).stdout)["front"]
     dataset = Digits().load(seed=0)
