@@ -275,35 +275,8 @@ PARTS: dict[str, Callable[[Path, Mapping[str, int]], Figures]] = {
 }
 
 
-class Kept:
-    """What an interrupted run of this benchmark measured, one JSON object a line: the next run takes it from there."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        lines = path.read_text().splitlines() if path and path.exists() else []
-        self._rows: list[Figures] = [json.loads(line) for line in lines]
-
-    def take(self, name: str, options: Mapping[str, int]) -> Figures | None:
-        """Return a row of this part that was not taken yet, None where there is none."""
-        found = next((row for row in self._rows if row["part"] == name and row["options"] == options), None)
-        if found is not None:
-            self._rows.remove(found)
-        return found
-
-    def keep(self, row: Figures) -> None:
-        if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-
-kept = Kept()
-
-
 def part(name: str, environment: Mapping[str, str] | None = None, **options: int) -> Figures:
-    """Measure one part in a fresh process, unless an interrupted run has."""
-    known = kept.take(name, options)
-    if known is not None:
-        return known
+    """Measure one part in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.scale", "--part", name, "--options", json.dumps(options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -311,9 +284,7 @@ def part(name: str, environment: Mapping[str, str] | None = None, **options: int
         raise RuntimeError(f"{name} {options}: {done.stdout}{done.stderr}")
     figures = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{name} {options}: {figures}", flush=True)
-    row = {"part": name, "options": options, **figures}
-    kept.keep(row)
-    return row
+    return {"part": name, "options": options, **figures}
 
 
 def one_part(name: str, options: Mapping[str, int]) -> None:
@@ -351,10 +322,6 @@ def main() -> None:
         one_part(options.part, options.options)
         return
     quick = options.quick
-    path = options.out / "scale.parts.jsonl"
-    if not quick:
-        global kept
-        kept = Kept(path)
     large, small = (300, 50) if quick else (10_000, 1000)
     long_ledger = part("driver", trials=large, asked=10 if quick else 100)
     short_ledgers = [part("driver", trials=small, asked=1) for _ in range(1 if quick else options.rounds)]
@@ -368,7 +335,6 @@ def main() -> None:
     claims = make_claims(long_ledger, short_ledgers, view, imagined, noop)
     rows = [long_ledger, *short_ledgers, view, *imagined, *noop]
     publish("scale", "make bench-scale", claims, rows, quick=quick, out=options.out)
-    path.unlink(missing_ok=True)
 
 
 def make_claims(

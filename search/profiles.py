@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate
 from .devices.base import Device
+from .devices.boards.device import BoardDevice
 from .devices.graph import Graph
 from .devices.memory import MemoryPlan
 from .devices.profile import Figure, Profile
@@ -16,7 +17,6 @@ from .devices.report.advice import Advice, advise
 from .devices.report.compare import compare
 from .devices.report.layers import Layer, layer_table
 from .devices.report.traits import Traits, traits_of, traits_of_board
-from .devices.tflite_device import BoardDevice
 
 if TYPE_CHECKING:
     from .config import Config
@@ -121,11 +121,7 @@ def report_on(subject: Subject, device: Device, measure: bool = False) -> Report
 
 
 def _traits(device: Device) -> Traits:
-    return (
-        traits_of_board(device.tool.board)
-        if isinstance(device, BoardDevice)
-        else traits_of(device.name, device.runtime)
-    )
+    return traits_of_board(device.tool.board) if isinstance(device, BoardDevice) else traits_of(device.runtime)
 
 
 def _refuse_foreign(subject: Subject, device: Device) -> None:

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from .base import Device
     from .graph import Graph, Operator, TensorInfo
     from .host.devices import HostOnnxRuntime, Reference
-    from .host.onnx_runtime import Latency, export_onnx, largest_difference, measure_latency_us
+    from .host.onnx_runtime import export_onnx, largest_difference, measure_latency_us
     from .latency.calibration import calibrate, load_or_calibrate
     from .latency.roofline import REFERENCE, Calibration
+    from .latency.timing import Latency
     from .memory import MemoryPlan, MemoryRules, plan_memory
     from .profile import FIGURES, Figure, Profile
     from .readers.onnx_reader import read_onnx
@@ -27,7 +28,8 @@ _NAMES = {
     "host.devices": ("HostOnnxRuntime", "Reference"),
     "memory": ("MemoryPlan", "MemoryRules", "plan_memory"),
     "readers.onnx_reader": ("read_onnx",),
-    "host.onnx_runtime": ("Latency", "export_onnx", "largest_difference", "measure_latency_us"),
+    "latency.timing": ("Latency",),
+    "host.onnx_runtime": ("export_onnx", "largest_difference", "measure_latency_us"),
     "profile": ("FIGURES", "Figure", "Profile"),
     "readers.pt2_reader": ("read_program", "read_pt2"),
     "latency.roofline": ("REFERENCE", "Calibration"),

@@ -46,7 +46,7 @@ class Device(ABC):
     @property
     def ships_onnx(self) -> bool:
         """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
-        return self.file_name == "model.onnx" and not self.quantises
+        return self.file_name == "model.onnx"
 
     def lowered(self, graph: Graph) -> Graph:
         """The operators that run there, for a graph as torch computes it."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from ...spaces.errors import UserError, nearest_hint
 from .base import Device
 from .boards.board import board_names
-from .host.devices import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
-from .tflite_device import BoardDevice, HostLiteRt, HostLiteRtInt8
+from .boards.device import BoardDevice
+from .host.devices import HostLiteRt, HostLiteRtInt8, HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
 
 _DEVICES: dict[str, Callable[[], Device]] = {
     kind.name: kind for kind in (HostOnnxRuntime, HostOnnxRuntimeInt8, HostLiteRt, HostLiteRtInt8, Reference)

@@ -36,9 +36,9 @@ class Counting(Reference):
 
 
 class Micro(Counting):
-    """The same for TFLite files, as a Cortex-M takes them."""
+    """The same for TFLite files."""
 
-    name, runtime, precision, file_name = "cortex-m4", "tflite-micro", "int8", "model.tflite"
+    name, runtime, precision, file_name = "cortex-m4", "litert", "int8", "model.tflite"
 
     def lowered(self, graph: Graph) -> Graph:
         return graph if _is_tflite(graph) else lower(graph, "int8")

@@ -7,7 +7,6 @@ fall back to the Cortex-M are not in its time. It runs in a process of its own, 
 import csv
 import hashlib
 import json
-import os
 import re
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ....spaces.errors import UserError
+from ....trainers.data.cache import default_folder
 from ...files import write_atomically
 from ..extras import installed_version, require
 from .isolated import ToolError, run_tool
@@ -138,7 +138,7 @@ def _key(content: bytes, options: dict[str, str]) -> str:
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get("REPARETO_CACHE") or Path.home() / ".cache" / "repareto").expanduser() / "vela"
+    return default_folder() / "vela"
 
 
 def _read(place: Path) -> VelaResult | None:

@@ -1,1 +1,1 @@
-"""This machine as a device: ONNX Runtime."""
+"""This machine as a device: ONNX Runtime and LiteRT."""

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 
 from ..base import Device
+from ..extras import require
 from ..fusion import fuse_kernels
 from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
-from ..latency.workload import Work, onnx_runtime_work, plain_work
+from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
+from ..tflite.device import TfliteDevice
 from .file_sizes import planned_file_bytes
 from .onnx_quantize import quantise_onnx, quantised_graph
 
 if TYPE_CHECKING:
-    from .onnx_runtime import Latency
+    from ..latency.timing import Latency
 
 
 class OnnxDevice(Device):
@@ -150,6 +152,34 @@ class HostOnnxRuntimeInt8(HostOnnxRuntime):
         """The model as ONNX, int8."""
         assert samples is not None, "an int8 model needs samples"
         return quantise_onnx(super().convert(module, input_shape, None, labels), samples)
+
+
+class HostLiteRt(Calibrated, TfliteDevice):
+    """This host's processor, LiteRT with XNNPACK on one thread, a batch of one."""
+
+    name = "host-litert"
+    runtime = "litert"
+
+    def __init__(self, calibration: Calibration | None = None) -> None:
+        require("ai_edge_litert", "litert")
+        super().__init__(calibration)
+
+    def works(self, graph: Graph) -> tuple[Work, ...]:
+        """What XNNPACK's kernels do."""
+        return litert_work(graph)
+
+    def measure(self, content: bytes, planned: Profile) -> Profile:
+        """Time it: the latency is the minimum of many runs, flash the size of the file."""
+        from ..tflite.runtime import measure_latency_us
+
+        return self.timed(content, planned, measure_latency_us(content))
+
+
+class HostLiteRtInt8(HostLiteRt):
+    """The same in int8."""
+
+    name = "host-litert-int8"
+    precision = "int8"
 
 
 class Reference(OnnxDevice):

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..graph import Graph, Operator, TensorInfo
+from ..shipped import INPUT_NAME
 
 _CALIBRATION_BATCH = 32
-INPUT_NAME = "features"
 
 
 def quantise_onnx(content: bytes, samples: np.ndarray) -> bytes:

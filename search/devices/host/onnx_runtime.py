@@ -6,10 +6,8 @@ import json
 import logging
 import math
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,12 @@ import numpy as np
 import torch
 
 from ....spaces.errors import UserError
+from ..latency.timing import Latency, time_single_runs
+from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 
-INPUT_NAME, OUTPUT_NAME, BATCH_NAME = "features", "logits", "batch"
-LABELS_KEY = "repareto.labels"
+BATCH_NAME = "batch"
 _BATCHES_TO_COMPARE = (1, 3)
 _RUN_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Timed single runs: rank models by the minimum, the median varies by 7 to 13 % on a shared machine."""
-
-    min_us: float
-    median_us: float
-    runs: int
 
 
 def export_onnx(
@@ -117,28 +107,16 @@ def run_onnx(content: bytes, features: np.ndarray) -> np.ndarray:
 def measure_latency_us(
     source: str | Path | bytes, input_shape: Sequence[int] | None = None, repeats: int = 2000, seconds: float = 1.0
 ) -> Latency:
-    """Time single runs of an ONNX model on one thread: at most ``repeats`` of them and ``seconds`` in all.
+    """Time single runs of an ONNX model on one thread, as :func:`time_single_runs` does.
 
     Without an ``input_shape``, that is the model's own with a batch of one.
-
-    At least three runs are timed, after a warm-up of a tenth of the time.
     """
     session = make_session(source)
     rng = np.random.default_rng(0)
     source_input = session.get_inputs()[0]
     shape = tuple(input_shape or (1, *source_input.shape[1:]))
     feed = {source_input.name: rng.standard_normal(shape).astype(np.float32)}
-    warm_until = time.perf_counter() + seconds / 10
-    session.run(None, feed)
-    while time.perf_counter() < warm_until:
-        session.run(None, feed)
-    times_us: list[float] = []
-    stop = time.perf_counter() + seconds
-    while len(times_us) < 3 or (len(times_us) < repeats and time.perf_counter() < stop):
-        start = time.perf_counter_ns()
-        session.run(None, feed)
-        times_us.append((time.perf_counter_ns() - start) / 1e3)
-    return Latency(min(times_us), float(np.median(times_us)), len(times_us))
+    return time_single_runs(lambda: session.run(None, feed), repeats, seconds)
 
 
 def peak_allocated_bytes(content: bytes) -> int:

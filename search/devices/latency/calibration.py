@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ....spaces.errors import UserError
+from ....trainers.data.cache import default_folder
 from .fit import fit_costs, fit_rates
 from .hosts import HOSTS, Case, HostRuntime
 from .roofline import CALIBRATION_FORMAT, Calibration, Conditions, HeldOutError
@@ -129,10 +130,9 @@ def machine_name() -> str:
 
 def calibration_path(runtime: str = "onnxruntime", precision: str = "fp32") -> Path:
     """Where the calibration of this machine is kept for a runtime and a precision."""
-    root = Path(os.environ.get("REPARETO_CACHE") or "~/.cache/repareto").expanduser()
     machine = re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
     version = metadata.version(HOSTS[runtime, precision].package)
-    return root / "calibration" / f"{runtime}-{version}-{precision}_{machine}_v{CALIBRATION_FORMAT}.json"
+    return default_folder() / "calibration" / f"{runtime}-{version}-{precision}_{machine}_v{CALIBRATION_FORMAT}.json"
 
 
 def read_calibration(path: Path) -> Calibration | None:

@@ -73,7 +73,7 @@ def record(module: torch.nn.Module, example_input_shape: Sequence[int], title: s
     shape = tuple(example_input_shape)
     example = torch.empty(shape, device="meta")
     state = {name: _meta_twin(tensor) for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    recorder = _Recorder(state, example)
+    recorder = Recorder(state, example)
     try:
         with torch.no_grad(), recorder:
             outputs = functional_call(module, state, (example,))
@@ -89,7 +89,7 @@ def record(module: torch.nn.Module, example_input_shape: Sequence[int], title: s
     return recorder.graph([leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)])
 
 
-class _Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):
     """Runs each operator on meta tensors and writes it down in single-assignment form.
 
     A tensor is an activation when its storage is known here; whatever is computed from constants alone

@@ -4,7 +4,7 @@ Sources: the tables of operators that Vela 5.2 prints (``vela --supported-ops-re
 Micro and CMSIS-NN; which layouts ONNX Runtime takes is inferred from timings (see ``workload.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..boards.board import Board, EthosUBoard
 
@@ -67,35 +67,29 @@ _ONNX_RUNTIME = Traits(
     steps=ChannelSteps(4, 4, 4),
 )
 # Its XNNPACK has fast kernels for MEAN, in float and in int8 (seen with LiteRT 2.3).
-_LITERT = Traits(
-    pad=_TFLITE.pad,
-    layer_norm=_TFLITE.layer_norm,
-    transpose=_TFLITE.transpose,
+_LITERT = replace(
+    _TFLITE,
+    mean=None,
     channels="XNNPACK computes output channels in tiles and pads what is left over",
     steps=ChannelSteps(written=8, depthwise=8),
 )
-_CORTEX_M = Traits(
-    mean=_TFLITE.mean,
-    pad=_TFLITE.pad,
-    layer_norm=_TFLITE.layer_norm,
-    transpose=_TFLITE.transpose,
+_CORTEX_M = replace(
+    _TFLITE,
     channels="CMSIS-NN takes four int8 values and two outputs at a time, and what is left over one by one",
     steps=ChannelSteps(read=4, written=2, depthwise=4, joins_windows=True),
 )
-_HELIUM = Traits(
-    mean=_TFLITE.mean,
-    pad=_TFLITE.pad,
-    layer_norm=_TFLITE.layer_norm,
-    transpose=_TFLITE.transpose,
+_HELIUM = replace(
+    _TFLITE,
     channels="vectors hold 16 int8 values, and one that is partly filled takes as long",
     steps=ChannelSteps(read=16, written=4, depthwise=4, joins_windows=True),
 )
 
 
 def _ethos(operators: frozenset[str]) -> Traits:
-    return Traits(
-        layer_norm=_TFLITE.layer_norm,
-        transpose=_TFLITE.transpose,
+    return replace(
+        _TFLITE,
+        mean=None,
+        pad=None,
         channels="feature maps lie in bricks of 16 channels",
         steps=ChannelSteps(16, 16, 16),
         operators=operators,
@@ -109,15 +103,6 @@ def traits_of_board(board: Board) -> Traits:
     return {"cmsis-nn-dsp": _CORTEX_M, "cmsis-nn-mve": _HELIUM}.get(board.kernels, _TFLITE)
 
 
-def traits_of(device_name: str, runtime: str) -> Traits:
-    """The traits of a target by its name and runtime; those of an unknown one find only unknown operators."""
-    name, runtime = device_name.lower(), runtime.lower()
-    if "ethos-u85" in name:
-        return _ethos(_ETHOS_U85_OPERATORS)
-    if "ethos" in name or "ethos" in runtime:
-        return _ethos(_ETHOS_U55_OPERATORS)
-    if "micro" in runtime or "cortex-m" in name:
-        return _HELIUM if any(core in name for core in ("m52", "m55", "m85")) else _CORTEX_M
-    if "litert" in runtime or "xnnpack" in name or "xnnpack" in runtime:
-        return _LITERT
-    return _ONNX_RUNTIME if "onnx" in runtime else Traits()
+def traits_of(runtime: str) -> Traits:
+    """The traits of a runtime of this host; those of another one find only unknown operators."""
+    return {"litert": _LITERT, "onnxruntime": _ONNX_RUNTIME}.get(runtime, Traits())

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ....spaces.errors import UserError
-from ..readers.torch_reader import _Recorder
+from ..readers.torch_reader import Recorder
 
 
 def read_constants(module: nn.Module, input_shape: Sequence[int]) -> dict[str, np.ndarray]:
@@ -26,7 +26,7 @@ def read_constants(module: nn.Module, input_shape: Sequence[int]) -> dict[str, n
     return {name: tensor.float().numpy() for name, tensor in recorder.values.items()}
 
 
-class _ValueRecorder(_Recorder):
+class _ValueRecorder(Recorder):
     """Keeps what each constant holds: activations are on ``meta``, constants are real."""
 
     def __init__(self, state: dict[str, torch.Tensor], example: torch.Tensor) -> None:

@@ -9,8 +9,8 @@ from torch import nn
 
 from ....spaces.errors import UserError
 from ..graph import Graph, TensorInfo
-from ..host.onnx_runtime import LABELS_KEY
 from ..readers.torch_reader import read_module
+from ..shipped import LABELS_KEY
 from .builder import Value
 from .constants import read_constants
 from .equalize import Observed, equalize

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ....spaces.errors import UserError
 from ..extras import require
-from ..host.onnx_runtime import Latency
+from ..latency.timing import Latency, time_single_runs
 from . import layout as layouts
 from .equalize import Observed
 
@@ -74,26 +73,13 @@ def run(content: bytes, features: np.ndarray) -> np.ndarray:
 
 
 def measure_latency_us(content: bytes, repeats: int = 2000, seconds: float = 1.0) -> Latency:
-    """Time single runs of a file on one thread: at most ``repeats`` of them and ``seconds`` in all.
-
-    At least three runs are timed, after a warm-up of a tenth of the time.
-    """
+    """Time single runs of a file on one thread, as :func:`time_single_runs` does."""
     runtime = make_interpreter(content)
     rng = np.random.default_rng(0)
     for source in runtime.get_input_details():
         values = rng.standard_normal(tuple(source["shape"])).astype(np.float32)
         runtime.set_tensor(source["index"], _quantized(values, source))
-    warm_until = time.perf_counter() + seconds / 10
-    runtime.invoke()
-    while time.perf_counter() < warm_until:
-        runtime.invoke()
-    times_us: list[float] = []
-    stop = time.perf_counter() + seconds
-    while len(times_us) < 3 or (len(times_us) < repeats and time.perf_counter() < stop):
-        start = time.perf_counter_ns()
-        runtime.invoke()
-        times_us.append((time.perf_counter_ns() - start) / 1e3)
-    return Latency(min(times_us), float(np.median(times_us)), len(times_us))
+    return time_single_runs(runtime.invoke, repeats, seconds)
 
 
 def make_interpreter(content: bytes, keep_all_tensors: bool = False) -> Any:

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..extras import require
 from ..graph import Graph, Operator
+from ..shipped import INPUT_NAME, OUTPUT_NAME
 from .builtins import BUILTINS
 
 SCHEMA = "ai_edge_litert.schema_py_generated"
 EXTRA = "litert"
-INPUT_NAME, OUTPUT_NAME = "features", "logits"
 DTYPES = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
 PADDINGS = {"SAME": 0, "VALID": 1}
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3, "TANH": 4, "SIGN_BIT": 5}

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from repareto.search.devices.host.onnx_runtime import (
-    LABELS_KEY,
     export_onnx,
     largest_difference,
     make_session,
@@ -15,6 +14,7 @@ from repareto.search.devices.host.onnx_runtime import (
     onnx_bytes,
     peak_allocated_bytes,
 )
+from repareto.search.devices.shipped import LABELS_KEY
 from repareto.spaces.errors import UserError
 
 

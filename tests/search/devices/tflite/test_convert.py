@@ -7,8 +7,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from repareto.search.devices.host.onnx_runtime import LABELS_KEY
 from repareto.search.devices.readers.torch_reader import read_module
+from repareto.search.devices.shipped import LABELS_KEY
 from repareto.search.devices.tflite import Interpreter, convert, lower, read_tflite, run
 from repareto.search.devices.tflite.convert import float_twin
 from repareto.search.devices.tflite.runtime import file_input, file_logits, read_metadata
