@@ -204,7 +204,8 @@ def export(
     record = choose(read_results(ledger), number=trial, bounds=bounds)
     manifest = export_trial(ledger, config, record, out, force=force)
     latency = manifest["profile"]["measured"]["latency_us"]
-    _say(f"wrote trial {record.number} to {out}: {latency['value']:.1f} us {latency['method']} on {config.device}")
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    _say(f"wrote trial {record.number} to {out}: {told} on {config.device}")
     _say(register(ledger, config, record, out / "model.onnx"))
 
 

@@ -146,7 +146,7 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     told = [
         f"- {name}, {figure['method']}: {format_quantity(figure['value'], KINDS_OF_FIGURES[name])} ({figure['error']})"
         for name, figure in measured.items()
-        if name in ("latency_us", "peak_memory_bytes")
+        if name in ("latency_us", "peak_memory_bytes") and figure
     ]
     shape = manifest["input"]["shape"]
     return "\n".join(

@@ -36,7 +36,7 @@ class Appraiser:
 
 def _refuse_free_operators(profile: Profile) -> None:
     """Raise :class:`UserError` where a simulator leaves operators out: a search would move its work there."""
-    if profile.latency_us.method == "simulated" and profile.unknown_operators:
+    if profile.latency_us and profile.latency_us.method == "simulated" and profile.unknown_operators:
         names = ", ".join(profile.unknown_operators)
         raise UserError(f"{profile.device}: the time of {names} is in no figure, for its accelerator has not got it")
 

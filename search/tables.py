@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .devices.profile import FIGURES, Figure, Profile
+from .devices.profile import Figure, Profile
 from .objectives import OBJECTIVES, Objective
 from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures
 from .results import Results
@@ -126,8 +126,7 @@ def print_profile(profile: Profile) -> None:
     table = Table(title=f"{profile.device} ({profile.runtime}, {profile.precision})")
     for column in ("figure", "value", "method", "error"):
         table.add_column(column, justify="right" if column == "value" else "left")
-    for name in FIGURES:
-        figure = profile.figure(name)
+    for name, figure in profile.figures().items():
         table.add_row(name, _value(name, figure), figure.method, _error(name, figure))
     Console().print(table)
     if profile.unknown_operators:

@@ -128,7 +128,8 @@ class Branch(nn.Module, ABC):
         """Return the full-size kernel and the bias that this branch equals in eval mode, in float64."""
 
 
-def _statistics(norm: nn.Module) -> Statistics:
+def statistics_of(norm: nn.Module) -> Statistics:
+    """Return what a batch normalisation computes in eval mode, in float64."""
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     mean, variance = norm.running_mean.detach().double(), norm.running_var.detach().double()
@@ -175,7 +176,7 @@ class ConvBranch(Branch):
         return y.reshape(len(y), groups, self.copies, per_group, *y.shape[2:]).sum(2).flatten(1, 2)
 
     def kernel_and_bias(self) -> KernelAndBias:
-        folded = fold_batch_norm(_without_bias(self.conv.weight), _statistics(self.norm))
+        folded = fold_batch_norm(_without_bias(self.conv.weight), statistics_of(self.norm))
         kernel = self._by_copy(folded.kernel).sum(1).flatten(0, 1)
         bias = self._by_copy(folded.bias).sum(1).flatten()
         offset = self.shape.offset(self.kernel_size)
@@ -195,7 +196,7 @@ class IdentityBranch(Branch):
         return self.norm(_crop(padded, self.shape, (1,) * self.shape.spatial_dims))
 
     def kernel_and_bias(self) -> KernelAndBias:
-        shape, statistics = self.shape, _statistics(self.norm)
+        shape, statistics = self.shape, statistics_of(self.norm)
         identity = identity_kernel(shape.out_channels, shape.groups, shape.spatial_dims, statistics.mean)
         folded = fold_batch_norm(_without_bias(identity), statistics)
         offset = shape.offset((1,) * shape.spatial_dims)
@@ -226,7 +227,7 @@ class AverageBranch(Branch):
         return self.norm(sums / self.ones[0].numel())
 
     def kernel_and_bias(self) -> KernelAndBias:
-        shape, statistics = self.shape, _statistics(self.norm)
+        shape, statistics = self.shape, statistics_of(self.norm)
         kernel = average_kernel(shape.out_channels, shape.groups, shape.kernel_size, statistics.mean)
         pooled = fold_batch_norm(_without_bias(kernel), statistics)
         if self.mix is None:
@@ -263,7 +264,7 @@ class _PointwiseOnPadded(nn.Module):
         return self.norm(self.conv(padded))
 
     def kernel_and_bias(self) -> KernelAndBias:
-        return fold_batch_norm(_without_bias(self.conv.weight), _statistics(self.norm))
+        return fold_batch_norm(_without_bias(self.conv.weight), statistics_of(self.norm))
 
 
 def _crop(padded: Tensor, shape: ConvShape, kernel_size: tuple[int, ...]) -> Tensor:

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from .branches import Fusable
 from .errors import UserError
-from .kernels import KernelAndBias, Statistics, fold_batch_norm
+from .layers import Normed, Residual, same_padding
 from .space import Candidate, Choice, Parameter, SearchSpace
 
-# Keras' default, which the reference models are trained with.
-_NORM_EPS, _NORM_MOMENTUM = 1e-3, 0.01
+# Keras' defaults, which the reference models are trained with.
+_keras_normed = partial(Normed, eps=1e-3, momentum=0.01)
 _SMALLEST_SIDE = 4
 
 
@@ -56,64 +55,6 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-class Normed(Fusable):
-    """A convolution or linear layer with a bias, followed by batch normalisation, as Keras users write it.
-
-    ``padding`` are zeros before and after each axis, last axis first, as ``torch.nn.functional.pad`` takes them.
-    """
-
-    def __init__(self, layer: nn.Conv2d | nn.Linear, padding: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
-        super().__init__()
-        self.layer, self.padding = layer, padding
-        norm = nn.BatchNorm2d if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d
-        self.norm = norm(layer.weight.shape[0], eps=_NORM_EPS, momentum=_NORM_MOMENTUM)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.layer(F.pad(x, self.padding) if any(self.padding) else x))
-
-    def fused(self) -> nn.Module:
-        """Return the one layer, with a zero pad before it only where the padding is not symmetric."""
-        norm, layer = self.norm, self.layer
-        assert norm.running_mean is not None and norm.running_var is not None and layer.bias is not None
-        values = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        mean, variance, weight, shift = (value.detach().double() for value in values)
-        statistics = Statistics(mean, variance, weight, shift, norm.eps)
-        given = KernelAndBias(layer.weight.detach().double(), layer.bias.detach().double())
-        kernel, bias = (tensor.to(layer.weight.dtype) for tensor in fold_batch_norm(given, statistics))
-        left, right, top, bottom = self.padding
-        symmetric = (left, top) == (right, bottom)
-        folded = _empty_copy(layer, (top, left) if symmetric else (0, 0))
-        folded.weight, folded.bias = nn.Parameter(kernel), nn.Parameter(bias)
-        folded.train(self.training)
-        return folded if symmetric else nn.Sequential(nn.ZeroPad2d(self.padding), folded)
-
-
-def _empty_copy(layer: nn.Conv2d | nn.Linear, padding: tuple[int, int]) -> nn.Conv2d | nn.Linear:
-    """Return a layer of the same form without weights, a convolution with a padding of its own."""
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features, layer.out_features, device="meta")
-    return nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,  # type: ignore[arg-type]
-        stride=layer.stride,  # type: ignore[arg-type]
-        padding=padding,
-        groups=layer.groups,
-        device="meta",
-    )
-
-
-class Residual(nn.Module):
-    """Two normed convolutions beside a shortcut, which has a convolution of its own where the form changes."""
-
-    def __init__(self, first: Normed, second: Normed, shortcut: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second, self.shortcut = first, second, shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
-
-
 @dataclass(frozen=True)
 class MLPerfTiny(SearchSpace):
     """The four reference models. Narrow ``model`` to one of them; nothing else can be chosen.
@@ -145,12 +86,12 @@ class MLPerfTiny(SearchSpace):
         return network
 
 
-def _ds_cnn(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Keyword spotting: a convolution and four depthwise separable ones, after Hello Edge (arXiv 1711.07128)."""
+def ds_cnn(input_shape: tuple[int, ...], classes: int, filters: int = 64, blocks: int = 4) -> nn.Sequential:
+    """Keyword spotting: a convolution and depthwise separable ones, after Hello Edge (arXiv 1711.07128)."""
     channels, height, width = input_shape
-    rows, columns, filters = -(-height // 2), -(-width // 2), 64
+    rows, columns = -(-height // 2), -(-width // 2)
     layers: list[nn.Module] = [_conv(channels, filters, (10, 4), 2, (height, width)), nn.ReLU(), nn.Dropout(0.2)]
-    for _ in range(4):
+    for _ in range(blocks):
         layers += _separable(filters, filters, 1, (rows, columns))
     # As published: of 25 frames, the last stays out of the pool.
     pool = nn.AvgPool2d((height // 2, width // 2))
@@ -191,12 +132,12 @@ def _autoencoder(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     widths = [torch.Size(input_shape).numel(), *[128] * 4, 8, *[128] * 4]
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     for read, written in pairwise(widths):
-        layers += [Normed(nn.Linear(read, written)), nn.ReLU()]
+        layers += [_keras_normed(nn.Linear(read, written)), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
 _BUILDERS: Mapping[str, Callable[[tuple[int, ...], int], nn.Sequential]] = {
-    "ds_cnn": _ds_cnn,
+    "ds_cnn": ds_cnn,
     "resnet8": _resnet8,
     "mobilenet_v1": _mobilenet_v1,
 }
@@ -212,12 +153,6 @@ def _conv(
     read: int, written: int, kernel: tuple[int, int], stride: int, sides: list[int] | tuple[int, ...], groups: int = 1
 ) -> Normed:
     """Return a normed convolution, padded as TensorFlow pads what it calls "same" for inputs of these two sides."""
-    (top, bottom), (left, right) = (_same_padding(*axis, stride) for axis in zip(kernel, sides, strict=True))
+    (top, bottom), (left, right) = (same_padding(*axis, stride) for axis in zip(kernel, sides, strict=True))
     convolution = nn.Conv2d(read, written, kernel, stride=stride, groups=groups)
-    return Normed(convolution, (left, right, top, bottom))
-
-
-def _same_padding(kernel: int, side: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after one axis: as few as give ceil(side / stride), the odd one behind."""
-    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
+    return _keras_normed(convolution, (left, right, top, bottom))

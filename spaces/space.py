@@ -244,7 +244,12 @@ class SearchSpace(ABC):
 
 BUILT_IN = {
     "repcnn": "repareto.spaces.repcnn:RepCNN",
+    "bc_resnet": "repareto.spaces.peers.bc_resnet:BCResNet",
+    "ds_cnn": "repareto.spaces.peers.ds_cnn:DSCNN",
+    "matchboxnet": "repareto.spaces.peers.matchboxnet:MatchboxNet",
+    "mixed_kernels": "repareto.spaces.peers.mixed_kernels:MixedKernels",
     "mlperf_tiny": "repareto.spaces.mlperf_tiny:MLPerfTiny",
+    "tc_resnet8": "repareto.spaces.peers.tc_resnet:TCResNet8",
 }
 
 

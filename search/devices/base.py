@@ -25,6 +25,8 @@ class Device(ABC):
     file_name: str = "model.onnx"
     """The file that ships; its suffix says which format the runtime reads."""
     memory_rules: MemoryRules = MemoryRules()
+    claims_latency: bool = True
+    """Whether ``latency`` gives a figure; if not, nothing can be searched or bounded by it."""
 
     def __init__(self) -> None:
         self._profiles: dict[str, Profile] = {}
@@ -59,8 +61,8 @@ class Device(ABC):
         return self._profiles[graph.digest]
 
     @abstractmethod
-    def latency(self, graph: Graph) -> Figure:
-        """The time of one run, estimated or simulated, in microseconds."""
+    def latency(self, graph: Graph) -> Figure | None:
+        """The time of one run, estimated or simulated, in microseconds; None where ``claims_latency`` is false."""
 
     def layer_times_us(self, _graph: Graph) -> tuple[float, ...] | None:
         """The time of each kernel of the lowered graph; None where only the whole can be told."""

@@ -41,9 +41,17 @@ def best_order(graph: Graph, rules: MemoryRules | None = None, exact_states: int
     many sets are kept.
     """
     rules = rules or MemoryRules()
+    if _is_chain(graph):
+        return graph
     operators = tuple(graph.operators[index] for index in _search(graph, rules, exact_states))
     reordered = Graph(graph.tensors, operators, graph.inputs, graph.outputs, graph.weights)
     return min(graph, reordered, key=lambda candidate: plan_memory(candidate, rules).peak_bytes)
+
+
+def _is_chain(graph: Graph) -> bool:
+    """Whether each operator reads what the one before it wrote, so that there is but one order."""
+    pairs = zip(graph.operators, graph.operators[1:], strict=False)
+    return all(set(first.outputs) & set(second.inputs) for first, second in pairs)
 
 
 def _search(graph: Graph, rules: MemoryRules, exact_states: int) -> tuple[int, ...]:

@@ -37,7 +37,8 @@ class Profile:
     runtime: str
     precision: str
     graph_digest: str
-    latency_us: Figure
+    latency_us: Figure | None
+    """None where the device claims none."""
     peak_memory_bytes: Figure
     flash_bytes: Figure
     macs: Figure
@@ -45,12 +46,18 @@ class Profile:
     unknown_operators: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Figure:
-        """One of ``FIGURES`` by name; ``UserError`` for any other name."""
+        """One of ``FIGURES`` by name; ``UserError`` for any other name, and for one that the device does not claim."""
         if name not in FIGURES:
             raise UserError(f'profile figure "{name}" is unknown ({nearest_hint(name, FIGURES)})')
         figure = getattr(self, name)
+        if figure is None:
+            raise UserError(f"{self.device} claims no {name}")
         assert isinstance(figure, Figure)
         return figure
+
+    def figures(self) -> dict[str, Figure]:
+        """Those of ``FIGURES`` that there are, by name."""
+        return {name: self.figure(name) for name in FIGURES if getattr(self, name) is not None}
 
     def value(self, name: str) -> float:
         """The value of ``figure(name)``, in the unit that the name ends in."""
@@ -72,6 +79,10 @@ class Profile:
     def from_dict(cls, fields: Mapping[str, Any]) -> "Profile":
         """The profile that ``dataclasses.asdict`` took apart."""
         rest = dict(fields)
-        figures: dict[str, Any] = {name: Figure(**rest.pop(name)) for name in FIGURES}
+        figures: dict[str, Any] = {name: _figure(rest.pop(name)) for name in FIGURES}
         unknown = tuple(rest.pop("unknown_operators"))
         return cls(**figures, unknown_operators=unknown, **rest)
+
+
+def _figure(fields: Mapping[str, Any] | None) -> Figure | None:
+    return None if fields is None else Figure(**fields)

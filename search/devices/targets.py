@@ -6,11 +6,11 @@ from ...spaces.errors import UserError, nearest_hint
 from .base import Device
 from .boards.board import board_names
 from .boards.device import BoardDevice
+from .executorch.device import MobileXnnpack, MobileXnnpackInt8
 from .host.devices import HostLiteRt, HostLiteRtInt8, HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
 
-_DEVICES: dict[str, Callable[[], Device]] = {
-    kind.name: kind for kind in (HostOnnxRuntime, HostOnnxRuntimeInt8, HostLiteRt, HostLiteRtInt8, Reference)
-}
+_KINDS = (HostOnnxRuntime, HostOnnxRuntimeInt8, HostLiteRt, HostLiteRtInt8, MobileXnnpack, MobileXnnpackInt8, Reference)
+_DEVICES: dict[str, Callable[[], Device]] = {kind.name: kind for kind in _KINDS}
 
 
 def device_names() -> tuple[str, ...]:

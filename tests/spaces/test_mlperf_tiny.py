@@ -7,11 +7,12 @@ from torch import nn
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fuse, fused_copy
-from repareto.spaces.mlperf_tiny import PUBLISHED, MLPerfTiny, Normed
+from repareto.spaces.layers import Normed
+from repareto.spaces.mlperf_tiny import PUBLISHED, MLPerfTiny
 from repareto.spaces.space import load_space
+from tests.spaces.networks import NORMS, randomise_norms
 
 SPACE = MLPerfTiny()
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def built(model: str, shape: tuple[int, ...] | None = None, classes: int | None = None) -> nn.Module:
@@ -36,13 +37,7 @@ def test_parameters_and_macs_are_the_published_ones(model: str) -> None:
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_fusion_is_exact_and_leaves_no_normalisation(model: str) -> None:
     torch.manual_seed(0)
-    network = built(model).double()
-    for module in network.modules():
-        if isinstance(module, NORMS):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.2)
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
+    network = randomise_norms(built(model).double())
     published = PUBLISHED[model]
     inputs = torch.randn(2, *published.input_shape, dtype=torch.float64)
     fused, report = fuse(network, inputs)

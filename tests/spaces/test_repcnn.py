@@ -12,9 +12,9 @@ from repareto.spaces.branches import BranchedConv
 from repareto.spaces.fusion import fuse, fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Candidate, Choice, Float, Int, load_space
+from tests.spaces.networks import NORMS, randomise_norms
 
 SHAPES = [(12, 21), (5, 1), (3, 9, 7), (1, 8, 8)]
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # Narrow, so that the tests are quick; every kernel size, stride and topology of the space is drawn.
 SPACE = RepCNN(width=Int(4, 16, step=4), stages=Int(1, 3))
 
@@ -22,14 +22,7 @@ SPACE = RepCNN(width=Int(4, 16, step=4), stages=Int(1, 3))
 def built(candidate: Candidate, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A model whose batch statistics are not those that it starts with."""
     torch.manual_seed(seed)
-    model = SPACE.build(candidate, shape, 5).to(dtype).eval()
-    for module in model.modules():
-        if isinstance(module, NORMS):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.2)
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    return model
+    return randomise_norms(SPACE.build(candidate, shape, 5).to(dtype).eval(), seed)
 
 
 @settings(max_examples=25, deadline=None)

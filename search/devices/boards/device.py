@@ -37,7 +37,7 @@ class BoardDevice(TfliteDevice):
 
     def latency(self, graph: Graph) -> Figure:
         """The latency of :meth:`profile`."""
-        return self.profile(graph).latency_us
+        return self.profile(graph).figure("latency_us")
 
     def layer_times_us(self, graph: Graph) -> tuple[float, ...] | None:
         """The board's table, for each kernel; an accelerator overlaps its layers."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..profile import FIGURES, Figure, Profile
+from ..profile import Figure, Profile
 
 # Measured minima move by up to this much from run to run on a shared machine, so less is no difference.
 _MEASURED_NOISE = 0.04
@@ -23,8 +23,9 @@ class Difference:
 
 
 def compare(first: Profile, second: Profile) -> tuple[Difference, ...]:
-    """Each figure of ``FIGURES`` of both."""
-    return tuple(_difference(name, first.figure(name), second.figure(name)) for name in FIGURES)
+    """Each figure that both have."""
+    others = second.figures()
+    return tuple(_difference(name, mine, others[name]) for name, mine in first.figures().items() if name in others)
 
 
 def _difference(name: str, first: Figure, second: Figure) -> Difference:

@@ -73,6 +73,11 @@ _LITERT = replace(
     channels="XNNPACK computes output channels in tiles and pads what is left over",
     steps=ChannelSteps(written=8, depthwise=8),
 )
+_EXECUTORCH = Traits(
+    layer_norm="XNNPACK has none: ExecuTorch's portable kernel runs it, between two delegated parts",
+    channels=_LITERT.channels,
+    steps=_LITERT.steps,
+)
 _CORTEX_M = replace(
     _TFLITE,
     channels="CMSIS-NN takes four int8 values and two outputs at a time, and what is left over one by one",
@@ -104,5 +109,5 @@ def traits_of_board(board: Board) -> Traits:
 
 
 def traits_of(runtime: str) -> Traits:
-    """The traits of a runtime of this host; those of another one find only unknown operators."""
-    return {"litert": _LITERT, "onnxruntime": _ONNX_RUNTIME}.get(runtime, Traits())
+    """The traits of a runtime that is not a board's; those of another one find only unknown operators."""
+    return {"litert": _LITERT, "onnxruntime": _ONNX_RUNTIME, "executorch": _EXECUTORCH}.get(runtime, Traits())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ....spaces.errors import UserError
 from ..graph import Graph, Operator, TensorInfo
+from ..operator_order import best_order
 from . import layout as layouts
 from . import moves, pointwise, pools, products
 from .builder import Builder, Recipe, Value
@@ -59,7 +60,8 @@ def lower(graph: Graph, precision: str) -> Graph:
     """The TFLite operators that compute what ``graph``, read by ``torch_reader``, computes.
 
     Channels last, activations of the ``precision`` ("fp32" or "int8"; int8 weights, int32 biases), activations fused
-    where TFLite fuses them, views left out where they move nothing. Weights keep their names in torch.
+    where TFLite fuses them, views left out where they move nothing, in the order that needs the least memory. Weights
+    keep their names in torch.
     Raises ``UserError`` that names the operator for one that has no lowering, and for a batch other than one.
     """
     return lower_with_recipes(graph, precision).graph
@@ -83,7 +85,9 @@ def lower_with_recipes(graph: Graph, precision: str) -> Lowered:
         if cost == 0:
             break
     best = min(attempts, key=lambda attempt: attempt[0])[1]
-    return replace(best, graph=to_int8(best.graph)) if precision == "int8" else best
+    graph = to_int8(best.graph) if precision == "int8" else best.graph
+    # TFLite runs operators in the order of the file.
+    return replace(best, graph=best_order(graph))
 
 
 def _input_forms(shape: Shape) -> list[tuple[Layout, Shape]]:

@@ -165,3 +165,25 @@ def test_what_has_no_lowering_is_named(module: nn.Module, shape: tuple[int, ...]
 def test_an_unknown_precision() -> None:
     with pytest.raises(UserError, match='precision "fp16"'):
         lower(read_module(nn.ReLU().eval(), (1, 4)), "fp16")
+
+
+class Wide(nn.Module):
+    """Two branches, written so that the large result of the first waits for the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large, self.small = nn.Conv2d(4, 64, 1), nn.Conv2d(4, 8, 1)
+        self.squeeze = nn.Conv2d(64, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        large = self.large(x)
+        small = self.small(x) * torch.sigmoid(self.small(x))
+        return self.squeeze(large) + small
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_file_has_the_order_that_needs_the_least_memory(precision: str) -> None:
+    graph = lower(read_module(Wide().eval(), (1, 4, 8, 8)), precision)
+    used = [name for operator in graph.operators for name in operator.inputs if name.endswith(".weight")]
+    # The large result is squeezed at once.
+    assert used.index("squeeze.weight") == used.index("large.weight") + 1
