@@ -9,10 +9,10 @@ export OMP_NUM_THREADS ?= 1
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
 
-# What starts servers and searches runs alone: it uses both cores already, and Ray counts them.
+# What starts servers and searches comes after the rest: much of its time is waiting, so that two files run at a time.
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile tests/spaces tests/trainers tests/search tests/infra
-	$(BIN)/pytest tests/integration tests/benchmarks
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/benchmarks
 
 check: .venv/installed
 	$(BIN)/ruff check .

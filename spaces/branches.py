@@ -30,6 +30,7 @@ from .kernels import (
 )
 
 Padding = Literal["same", "causal"]
+"""Causal in time, which is the last axis: no output sees a later frame. Other axes, such as frequency, stay centred."""
 BATCH_NORMS: dict[int, type[nn.BatchNorm1d] | type[nn.BatchNorm2d]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 CONV_MODULES: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
 PAD_MODULES: dict[int, Any] = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d}
@@ -100,8 +101,10 @@ class ConvShape:
         return self.groups == self.in_channels == self.out_channels
 
     def anchor(self, kernel_size: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the tap of a kernel that lies on the frame of its output: the centre, or the last when causal."""
-        return tuple(size - 1 if self.padding == "causal" else (size - 1) // 2 for size in kernel_size)
+        """Return the tap of a kernel that lies on its output: the centre, or in time the last when causal."""
+        *others, time = kernel_size
+        centres = ((size - 1) // 2 for size in others)
+        return (*centres, time - 1 if self.padding == "causal" else (time - 1) // 2)
 
     def offset(self, kernel_size: tuple[int, ...]) -> tuple[int, ...]:
         """Return where a smaller kernel's first tap lies in the full one when their anchors coincide."""

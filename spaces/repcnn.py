@@ -6,13 +6,14 @@ the papers that it builds on (see ``kernels.py``), the stage plan is ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from torch import nn
 
-from .branches import BranchedConv, ConvShape, Topology
+from .branches import BranchedConv, ConvShape, Padding, Topology
+from .errors import UserError
 from .space import TRAINING_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
 
 STEM_KERNEL = 3
@@ -36,6 +37,8 @@ class RepCNN(SearchSpace):
     """Blocks of a stage; the first has the stage's stride."""
     kernel: Choice = Choice((3, 5, 7, 9, 11, 13))
     stride: Int = Int(1, 2)
+    padding: Padding = "same"
+    """Of all candidates; a ``causal`` network can be run hop by hop (see ``streaming.py``)."""
     conv_branches: Int = Int(1, 4)
     pointwise: Choice = Choice((False, True))
     identity: Choice = Choice((False, True))
@@ -46,6 +49,10 @@ class RepCNN(SearchSpace):
     """Before the linear layer."""
     learning_rate: Float = Float(5e-4, 2e-2, log=True)
     weight_decay: Float = Float(1e-5, 1e-1, log=True)
+
+    def __post_init__(self) -> None:
+        if self.padding not in get_args(Padding):
+            raise UserError(f"space.padding: {self.padding!r} is not {' or '.join(get_args(Padding))}")
 
     def parameters(self) -> tuple[Parameter, ...]:
         parameters = [
@@ -78,7 +85,7 @@ class RepCNN(SearchSpace):
             input_shape = (bands, 1, frames)
         in_channels, *spatial = input_shape
         width = candidate.integer("stage1.width")
-        stem = ConvShape(in_channels, width, _kernel_size(STEM_KERNEL, spatial))
+        stem = ConvShape(in_channels, width, _kernel_size(STEM_KERNEL, spatial), padding=self.padding)
         layers += [BranchedConv(stem, _topology(candidate, 1)), nn.ReLU()]
         block = _separable_block if candidate["form"] == "separable" else _full_block
         for stage in range(1, candidate.integer("stages") + 1):
@@ -87,7 +94,8 @@ class RepCNN(SearchSpace):
             topology = _topology(candidate, stage)
             for index in range(candidate.integer(f"stage{stage}.blocks")):
                 stride = candidate.integer(f"stage{stage}.stride") if index == 0 else 1
-                layers += block(width, out_channels, kernel_size, stride, topology)
+                shape = ConvShape(width, out_channels, kernel_size, stride=stride, padding=self.padding)
+                layers += block(shape, topology)
                 spatial = [ceil(size / stride) for size in spatial]
                 width = out_channels
         # A pool of fixed size, not a mean: several runtimes do not delegate means.
@@ -107,18 +115,13 @@ def _topology(candidate: Candidate, stage: int) -> Topology:
     return Topology(candidate.integer(f"stage{stage}.conv_branches"), **flags)
 
 
-def _separable_block(
-    in_channels: int, out_channels: int, kernel_size: tuple[int, ...], stride: int, topology: Topology
-) -> list[nn.Module]:
-    depthwise = ConvShape(in_channels, in_channels, kernel_size, stride=stride, groups=in_channels)
-    pointwise = ConvShape(in_channels, out_channels, (1,) * len(kernel_size))
+def _separable_block(shape: ConvShape, topology: Topology) -> list[nn.Module]:
+    depthwise = replace(shape, out_channels=shape.in_channels, groups=shape.in_channels)
+    pointwise = ConvShape(shape.in_channels, shape.out_channels, (1,) * shape.spatial_dims)
     # Of a 1x1 convolution, the other branches would only be copies under another name.
     mixing = Topology(topology.conv, identity=topology.identity)
     return [BranchedConv(depthwise, topology), nn.ReLU(), BranchedConv(pointwise, mixing), nn.ReLU()]
 
 
-def _full_block(
-    in_channels: int, out_channels: int, kernel_size: tuple[int, ...], stride: int, topology: Topology
-) -> list[nn.Module]:
-    shape = ConvShape(in_channels, out_channels, kernel_size, stride=stride)
+def _full_block(shape: ConvShape, topology: Topology) -> list[nn.Module]:
     return [BranchedConv(shape, topology), nn.ReLU()]

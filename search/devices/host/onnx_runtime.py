@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +40,38 @@ def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Seq
     output "logits"; ``labels``, when given, are kept as JSON in the metadata under "repareto.labels".
     Raises ``UserError`` in training mode or when the model does not export.
     """
+    # A batch of one would be taken for a constant.
+    pair = torch.cat([example_input[:1], example_input[:1]])
+    names = ((INPUT_NAME,), (OUTPUT_NAME,))
+    properties = {} if labels is None else {LABELS_KEY: json.dumps(list(labels))}
+    return exported(module, (pair,), names, properties, dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},))
+
+
+def exported(
+    module: torch.nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    names: tuple[Sequence[str], Sequence[str]],
+    properties: Mapping[str, str],
+    dynamic_shapes: Any = None,
+) -> bytes:
+    """Return the ONNX file of a module in evaluation mode, ``names`` of its inputs and outputs, with ``properties``.
+
+    Raises ``UserError`` in training mode, where the model does not export and where it has other outputs.
+    """
     import onnx
 
     title = type(module).__name__
     if module.training:
         raise UserError(f"{title}: in training mode; call .eval() before it is exported")
-    # A batch of one would be taken for a constant.
-    pair = torch.cat([example_input[:1], example_input[:1]])
+    inputs, outputs = names
     try:
         with _quiet():
             program = torch.onnx.export(
                 module,
-                (pair,),
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+                examples,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=dynamic_shapes,
                 dynamo=True,
                 verbose=False,
             )
@@ -63,11 +80,11 @@ def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Seq
         raise UserError(f"{title}: cannot be exported to ONNX: {reason}") from error
     assert program is not None
     model = program.model_proto
-    if len(model.graph.output) != 1:
-        raise UserError(f"{title}: has {len(model.graph.output)} outputs; one is exported (return one tensor)")
+    if len(model.graph.output) != len(outputs):
+        raise UserError(f"{title}: has {len(model.graph.output)} outputs, and {len(outputs)} are exported")
     _strip_notes(model.graph)
-    if labels is not None:
-        onnx.helper.set_model_props(model, {LABELS_KEY: json.dumps(list(labels))})
+    if properties:
+        onnx.helper.set_model_props(model, dict(properties))
     return model.SerializeToString()
 
 

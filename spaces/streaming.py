@@ -1,0 +1,164 @@
+"""A fused causal network that listens: it takes the frames of one hop and carries what it still needs of earlier ones.
+
+A causal convolution of kernel k and dilation d reads (k - 1) d past frames; kept in a state, they need not be computed
+again. Started from states of zeros, which are the zeros before a window, the network answers after its first window
+what the whole-window network answers; from then on its pool slides, and its convolutions see the true past.
+After Rybakov et al. 2020, "Streaming keyword spotting on mobile devices" (arXiv 2005.06720).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UserError
+
+_FRAMEWISE = (
+    nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU,
+    nn.ELU,
+)  # fmt: skip
+_PADS = (nn.ConstantPad1d, nn.ConstantPad2d, nn.ZeroPad1d, nn.ZeroPad2d)
+
+
+class OverTime(nn.Module):
+    """A layer without padding in time, and how many past frames it reads beside the new ones."""
+
+    def __init__(self, layer: nn.Module, past_frames: int) -> None:
+        super().__init__()
+        self.layer, self.past_frames = layer, past_frames
+
+    def forward(self, frames: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        joined = torch.cat([past, frames], dim=-1)
+        return self.layer(joined), joined[..., joined.shape[-1] - self.past_frames :]
+
+
+class Streaming(nn.Module):
+    """Takes ``hop_frames`` frames (batch, *bands, hop_frames) and the states, gives logits (batch, classes) and the
+    new states.
+
+    ``window_hops`` hops make the window that the network was trained on.
+    """
+
+    def __init__(
+        self, layers: Sequence[nn.Module], state_shapes: Sequence[tuple[int, ...]], hop_frames: int, window_hops: int
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.state_shapes = tuple(state_shapes)
+        """Of one stream, without the batch."""
+        self.hop_frames, self.window_hops = hop_frames, window_hops
+
+    def forward(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        x, waiting, kept = frames, iter(states), []
+        for layer in self.layers:
+            if isinstance(layer, OverTime):
+                x, state = layer(x, next(waiting))
+                kept.append(state)
+            else:
+                x = layer(x)
+        return (x, *kept)
+
+    def silence(self, batch: int = 1) -> tuple[Tensor, ...]:
+        """Return the states before anything was heard: zeros, as the network's padding has them."""
+        return tuple(torch.zeros(batch, *shape) for shape in self.state_shapes)
+
+    @property
+    def state_values(self) -> int:
+        """How many values are carried from hop to hop."""
+        return sum(torch.Size(shape).numel() for shape in self.state_shapes)
+
+
+@torch.no_grad()
+def streaming(fused: nn.Module, input_shape: Sequence[int]) -> Streaming:
+    """Return the streaming form of a fused network in eval mode for windows of ``input_shape`` (..., frames).
+
+    It shares the weights. Raises :class:`UserError` that names the layer for one that looks at later frames or whose
+    form over time is not known, and for a network that does not end in a pool over the whole window.
+    """
+    dtype = next(fused.parameters()).dtype
+    builder = _Builder(torch.zeros(1, *input_shape, dtype=dtype))
+    for layer, following in pairwise([*_leaves(fused), None]):
+        assert layer is not None
+        builder.add(layer, following)
+    return builder.built()
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers in the order in which they run, where they run one after the other."""
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            yield from _leaves(child)
+    else:
+        yield module
+
+
+class _Builder:
+    """Walks a network with a window of zeros, to know the shape at each layer."""
+
+    def __init__(self, window: Tensor) -> None:
+        self._x = window
+        self._layers: list[nn.Module] = []
+        self._states: list[tuple[int, ...]] = []
+        self._hop = 1
+        self._padded = 0
+        """Frames that a pad has put before the window, for the layer that is to come."""
+        self._window_hops = 0
+
+    def add(self, layer: nn.Module, following: nn.Module | None) -> None:
+        if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
+            return
+        if self._window_hops or isinstance(layer, (nn.Unflatten, *_FRAMEWISE)):
+            # After the pool there is one frame, which is as good as none.
+            self._layers.append(layer)
+        elif isinstance(layer, _PADS):
+            self._pad(layer, following)
+        elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+            self._convolve(layer)
+        elif isinstance(layer, nn.AvgPool1d | nn.AvgPool2d):
+            self._pool(layer)
+        else:
+            raise UserError(f"{_title(layer)} has no streaming form")
+        self._x = layer(self._x)
+
+    def built(self) -> Streaming:
+        if not self._window_hops:
+            raise UserError("the network does not pool over its window, so that it has no streaming form")
+        return Streaming(self._layers, self._states, self._hop, self._window_hops).eval()
+
+    def _pad(self, layer: nn.Module, following: nn.Module | None) -> None:
+        before, after, *others = layer.padding  # type: ignore[misc]
+        if after or not isinstance(following, nn.Conv1d | nn.Conv2d):
+            raise UserError(f"{_title(layer)} puts frames after the window, which a stream has not heard yet")
+        self._padded = before
+        if any(others):
+            self._layers.append(nn.ConstantPad2d((0, 0, *others), 0.0))
+
+    def _convolve(self, layer: nn.Conv1d | nn.Conv2d) -> None:
+        past = (layer.kernel_size[-1] - 1) * layer.dilation[-1]
+        if isinstance(layer.padding, str) or layer.padding[-1] or self._padded != past:
+            raise UserError(f"{_title(layer)} is not causal: it looks at later frames (build it with causal padding)")
+        self._padded = 0
+        self._over_time(layer, past)
+        self._hop *= layer.stride[-1]
+
+    def _pool(self, layer: nn.AvgPool1d | nn.AvgPool2d) -> None:
+        size = layer.kernel_size
+        frames = size if isinstance(size, int) else size[-1]
+        if frames != self._x.shape[-1]:
+            raise UserError(f"{_title(layer)} pools {frames} of {self._x.shape[-1]} frames; a stream pools all or none")
+        self._window_hops = frames
+        self._over_time(layer, frames - 1)
+
+    def _over_time(self, layer: nn.Module, past_frames: int) -> None:
+        if not past_frames:
+            self._layers.append(layer)
+            return
+        self._layers.append(OverTime(layer, past_frames))
+        self._states.append((*self._x.shape[1:-1], past_frames))
+
+
+def _title(layer: nn.Module) -> str:
+    return f"{type(layer).__name__}({layer.extra_repr()})"
