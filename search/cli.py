@@ -209,6 +209,32 @@ def export(
     _say(register(ledger, config, record, out / "model.onnx"))
 
 
+@app.command(epilog=_example("repareto stream kws recording.wav --threshold 0.8"))
+def stream(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote, of a space with `padding: causal`.")],
+    sound: Annotated[str, typer.Argument(help="A WAV or FLAC file, or `-`: raw 16-bit mono samples from a pipe.")],
+    rate: Annotated[int | None, typer.Option(min=1000, help="Samples a second of a pipe; the model's own.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Score from which a word counts, 0 to 1.")] = None,
+    smoothing: Annotated[int | None, typer.Option(min=1, help="Hops over which scores are averaged.")] = None,
+    pause: Annotated[str | None, typer.Option(help="After a detection nothing is detected for, such as `1s`.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Listen to a sound with an exported streaming model, and print each detection with its time and score."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from .listen import Listener, blocks_of, detector_of
+
+    listener = Listener(folder, detector_of(threshold, smoothing, pause))
+    detections = 0
+    for found in listener.listen(blocks_of(sound, rate, listener.sample_rate_hz)):
+        detections += 1
+        print(dumps(asdict(found)) if json else f"{found.seconds:9.2f} s  {found.word}  {found.score:.2f}", flush=True)
+    for remark in listener.remarks():
+        _say_to_stderr(remark)
+    _say_to_stderr(f"{detections} detections of {', '.join(listener.words)} in {listener.heard_seconds:.1f} s")
+
+
 @app.command(epilog=_example("repareto devices --json"))
 def devices(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import torch
 from torch import nn
 
 from ..spaces.errors import UserError
+from ..spaces.streaming import streaming
 from .config import Config
 from .devices.host.onnx_runtime import export_onnx, largest_difference
+from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, streaming_onnx
 from .devices.profile import Profile
 from .devices.targets import device
 from .ledger import Ledger
+from .listen import STREAM_FILE
 from .models import load_trained_model, shipped_file
 from .objectives import Objective
 from .records import FLOAT_PREFIX, TrialRecord
@@ -48,12 +52,15 @@ def export_trial(
         export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
         _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
         _write_program(model, inputs, scratch / "model.pt2")
+        stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
         content = shipped_file(ledger, config, record, target)
         if not target.ships_onnx:
             (scratch / target.file_name).write_bytes(content)
         measured = target.measure(content, Profile.from_dict(record.profile))
-        manifest = _manifest(ledger, config, record, asdict(measured), scratch, target.file_name)
+        manifest = _manifest(ledger, config, record, asdict(measured), scratch, target.file_name) | {
+            "streaming": stream
+        }
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
         scratch.chmod(0o755)
@@ -105,6 +112,27 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
         loaded = torch.export.load(path).module()
     with torch.no_grad():
         _refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
+
+
+def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any] | None:
+    """Write a causal network as one that listens hop by hop, and say what a hop costs; None for any other network."""
+    try:
+        stream = streaming(model, inputs.shape[1:])
+    except UserError:
+        return None
+    content = streaming_onnx(stream, inputs.shape[1:], labels)
+    difference = largest_stream_difference(content, model, inputs)
+    _refuse_difference(path.name, difference)
+    path.write_bytes(content)
+    latency = OnnxStream(content).measure_latency_us()
+    return {
+        "file": path.name,
+        "hop_frames": stream.hop_frames,
+        "window_hops": stream.window_hops,
+        "state_bytes": 4 * stream.state_values,
+        "largest_difference_from_window": difference,
+        "hop_latency_us": {"minimum": latency.min_us, "median": latency.median_us},
+    }
 
 
 def _manifest(

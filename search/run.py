@@ -26,7 +26,7 @@ from .config import Config
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
-from .models import Appraiser
+from .models import Appraiser, fused_skeleton
 from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
@@ -38,6 +38,8 @@ from .study import Study, scout_reference
 from .tracking import MlflowView, connect_runs
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .worker import CandidateTrainable
 
 Say = Callable[[str], None]
@@ -108,6 +110,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     else:
         # The folder has the same name; its recordings may have changed.
         ledger.refuse_another("data", describe_data(dataset))
+        parts.device.take_up(ledger.header().get("calibration"))
     ledger.record_goal(trials)
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
@@ -128,6 +131,7 @@ def load_data(parts: Parts, say: Say) -> Dataset:
 def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
     """Return what the ledger keeps of a study from its creation on; scouts for its reference point."""
     config = parts.config
+    calibration = adapt_device(parts, dataset)
     reference = scout_reference(
         parts.space,
         appraiser,
@@ -143,8 +147,19 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         "data": describe_data(dataset),
         "versions": versions(),
         "import_folders": importable_folders(),
+        "calibration": calibration,
         "board": Path(config.device).read_text() if config.device.endswith(".toml") else None,
     }
+
+
+def adapt_device(parts: Parts, dataset: Dataset) -> str | None:
+    """Fit the device's estimates to the space that is searched; return what its figures come from from now on."""
+    rng = random.Random(f"calibration {parts.config.seed}")
+
+    def draw() -> nn.Module:
+        return fused_skeleton(parts.space, parts.space.draw(rng), dataset.input_shape, len(dataset.labels))
+
+    return parts.device.adapt(draw, dataset.input_shape)
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class LogMel:
         return round(self.hop_ms * self.sample_rate_hz / 1000)
 
     @property
+    def past_samples(self) -> int:
+        """Samples before a hop that its frame looks back on."""
+        return self.window_samples - self.hop_samples
+
+    @property
     def fft_size(self) -> int:
         """The window's length rounded up to a power of two."""
         return 1 << (self.window_samples - 1).bit_length()
@@ -98,30 +103,11 @@ class LogMel:
         """
         count, samples = waveforms.shape
         features = np.empty((count, self.bands, self.frames(samples)), np.float32)
-        window = torch.hann_window(self.window_samples)
-        mel_matrix = torch.from_numpy(self.mel_matrix().astype(np.float32))
+        mel = _Mel(self)
         for start in range(0, count, CLIPS_PER_CHUNK):
             chunk = torch.from_numpy(np.ascontiguousarray(waveforms[start : start + CLIPS_PER_CHUNK], np.float32))
-            features[start : start + len(chunk)] = self._of_chunk(chunk, window, mel_matrix).numpy()
+            features[start : start + len(chunk)] = mel(functional.pad(chunk, (self.past_samples, 0))).numpy()
         return features
-
-    def _of_chunk(self, chunk: torch.Tensor, window: torch.Tensor, mel_matrix: torch.Tensor) -> torch.Tensor:
-        # torch.stft centres a short window in the FFT's span: the padding puts the window's end on the hop's end.
-        before_window = (self.fft_size - self.window_samples) // 2
-        after_window = self.fft_size - self.window_samples - before_window
-        padded = functional.pad(chunk, (before_window + self.window_samples - self.hop_samples, after_window))
-        spectrum = torch.stft(
-            padded,
-            self.fft_size,
-            self.hop_samples,
-            self.window_samples,
-            window,
-            center=False,
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
-        band_power = power.transpose(1, 2) @ mel_matrix
-        return band_power.clamp_min(POWER_FLOOR).log().transpose(1, 2)[..., : self.frames(chunk.shape[1])]
 
     def describe(self) -> dict[str, Any]:
         """All that a device needs to compute the same features, as JSON types."""
@@ -149,6 +135,59 @@ class LogMel:
         """The front end that :meth:`describe` described, for instance that of a dataset or an export's manifest."""
         names = ("sample_rate_hz", "window_ms", "hop_ms", "bands", "low_hz", "high_hz")
         return cls(**{name: front_end[name] for name in names})
+
+
+class _Mel:
+    """The tables of a front end, made once."""
+
+    def __init__(self, log_mel: LogMel) -> None:
+        self._log_mel = log_mel
+        self._window = torch.hann_window(log_mel.window_samples)
+        self._matrix = torch.from_numpy(log_mel.mel_matrix().astype(np.float32))
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        """Frames (n, b, t) of ``samples`` (n, s), of which the first ``past_samples`` are looked back on only."""
+        settings = self._log_mel
+        # torch.stft centres a short window in the FFT's span: the padding puts the window's end on the hop's end.
+        before_window = (settings.fft_size - settings.window_samples) // 2
+        after_window = settings.fft_size - settings.window_samples - before_window
+        spectrum = torch.stft(
+            functional.pad(samples, (before_window, after_window)),
+            settings.fft_size,
+            settings.hop_samples,
+            settings.window_samples,
+            self._window,
+            center=False,
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        band_power = power.transpose(1, 2) @ self._matrix
+        frames = settings.frames(samples.shape[1] - settings.past_samples)
+        return band_power.clamp_min(POWER_FLOOR).log().transpose(1, 2)[..., :frames]
+
+
+class FeatureStream:
+    """Log-mel frames of a waveform that comes in pieces of any length: those of the whole, silence before it."""
+
+    def __init__(self, log_mel: LogMel) -> None:
+        self._log_mel, self._mel = log_mel, _Mel(log_mel)
+        self._samples = np.zeros(log_mel.past_samples, np.float32)
+
+    @property
+    def waiting_samples(self) -> int:
+        """Samples of a hop that is not full yet."""
+        return len(self._samples) - self._log_mel.past_samples
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """The frames (b, t) that ``samples`` (s,) complete, t may be 0."""
+        held = np.concatenate([self._samples, samples.astype(np.float32)])
+        hops = self._log_mel.frames(len(held) - self._log_mel.past_samples)
+        used = hops * self._log_mel.hop_samples
+        self._samples = held[used:]
+        if not hops:
+            return np.zeros((self._log_mel.bands, 0), np.float32)
+        frames: np.ndarray = self._mel(torch.from_numpy(held[None, : used + self._log_mel.past_samples]))[0].numpy()
+        return frames
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,15 @@ COMMANDS = {
         "--force": ("flag", False),
         **PLACES,
     },
+    "stream": {
+        "folder": ("argument", True),
+        "sound": ("argument", True),
+        "--rate": ("option", False),
+        "--threshold": ("option", False),
+        "--smoothing": ("option", False),
+        "--pause": ("option", False),
+        "--json": ("flag", False),
+    },
     "devices": {"--json": ("flag", False)},
     "profile": {
         "MODEL": ("argument", True),

@@ -10,6 +10,7 @@ from torch import nn
 
 from repareto.search.config import Config, ConfigFile
 from repareto.search.devices.boards.board import FOLDER
+from repareto.search.devices.host.devices import Reference
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
 from repareto.search.ledger import Ledger
@@ -17,6 +18,7 @@ from repareto.search.models import Appraiser
 from repareto.search.objectives import Budget
 from repareto.search.parts import Parts
 from repareto.search.run import (
+    Outcome,
     _budget_lines,
     _rungs,
     load_data,
@@ -193,6 +195,29 @@ def test_a_study_keeps_its_board_file(board_config: Path, tmp_path: Path, monkey
     board_config.with_name("mine.toml").unlink()
     kept = stored_config(ledger).device
     assert device(kept).identity == parts.device.identity
+
+
+class Fitted(Reference):
+    """A device that keeps how it was fitted with a study."""
+
+    def adapt(self, draw, input_shape):
+        assert read_module(draw(), (1, *input_shape)).macs > 0
+        return "as it was fitted"
+
+    def take_up(self, kept):
+        self.taken_up = kept
+
+
+def test_a_study_goes_on_with_the_estimates_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Fitted] = []
+    monkeypatch.setattr("repareto.search.parts.device", lambda _name: made.append(Fitted()) or made[-1])
+    monkeypatch.setattr(
+        "repareto.search.run.train",
+        lambda _parts, ledger, *_, **__: Outcome(read_results(ledger), interrupted=True),
+    )
+    for _ in range(2):
+        run_search(config_in(tmp_path))
+    assert [getattr(device, "taken_up", None) for device in made] == [None, "as it was fitted"]
 
 
 def test_members_that_break_a_budget_as_measured_are_told(lab) -> None:

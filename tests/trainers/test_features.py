@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repareto.spaces.errors import UserError
-from repareto.trainers.features import CLIPS_PER_CHUNK, LogMel, Normalisation
+from repareto.trainers.features import CLIPS_PER_CHUNK, FeatureStream, LogMel, Normalisation
 
 
 def naive_mel_weight(log_mel: LogMel, band: int, bin_index: int) -> float:
@@ -128,3 +128,20 @@ def test_normalisation_brings_mean_0_and_deviation_1_and_back() -> None:
 def test_equal_features_cannot_be_normalised() -> None:
     with pytest.raises(UserError, match="std 0"):
         Normalisation.of(np.ones((2, 3, 4), np.float32))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 700), max_size=12),
+    st.sampled_from([LogMel(), LogMel(window_ms=25, hop_ms=10, bands=20), LogMel(8000, 20, 20, 12, 100, 3900)]),
+)
+def test_pieces_of_any_length_give_the_frames_of_the_whole(lengths: list[int], log_mel: LogMel) -> None:
+    samples = np.random.default_rng(sum(lengths)).normal(0, 0.1, sum(lengths)).astype(np.float32)
+    stream = FeatureStream(log_mel)
+    pieces = np.split(samples, np.cumsum(lengths)[:-1]) if lengths else []
+    frames = [stream.push(piece) for piece in pieces]
+    heard = np.concatenate([np.zeros((log_mel.bands, 0), np.float32), *frames], axis=1)
+    assert heard.shape == (log_mel.bands, len(samples) // log_mel.hop_samples)
+    assert stream.waiting_samples == len(samples) % log_mel.hop_samples
+    if heard.size:
+        np.testing.assert_allclose(heard, log_mel(samples[None])[0], atol=1e-4)

@@ -39,7 +39,7 @@ def read_clip(path: Path, sample_rate_hz: int) -> np.ndarray:
             samples = file.read(dtype="float32", always_2d=True)
             promised, file_rate_hz = file.frames, file.samplerate
     except (soundfile.SoundFileError, OSError) as error:
-        raise UnreadableAudio(_reason(error)) from error
+        raise UnreadableAudio(reason(error)) from error
     # libsndfile may stop at damage without an error.
     if len(samples) < promised:
         raise UnreadableAudio(f"ends after {len(samples)} of {promised} samples")
@@ -84,6 +84,7 @@ def read_clips(paths: Sequence[Path], sample_rate_hz: int, samples: int) -> Clip
     return Clips(waveforms, np.array(kept, np.int64), unreadable)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What libsndfile says of a file, without its path."""
     # soundfile writes "Error opening 'path': Format not recognised." or "Error : flac decoder lost sync."
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(". ").lower()

@@ -82,3 +82,23 @@ class OnnxStream:
         """Time single hops on one thread."""
         frames = np.zeros(self.hop_shape, np.float32)
         return time_single_runs(lambda: self.step(frames), repeats, seconds)
+
+
+def largest_stream_difference(content: bytes, module: torch.nn.Module, windows: torch.Tensor) -> float:
+    """The largest absolute difference between a streaming file that hears whole windows and the window's network.
+
+    ``windows`` have shape (n, *bands, frames); before each, the stream has heard nothing.
+    """
+    stream = OnnxStream(content)
+    with torch.no_grad():
+        expected = module(windows).numpy()
+    # What is beyond the window in its last hop reaches no output of that hop.
+    missing = stream.window_hops * stream.hop_shape[-1] - windows.shape[-1]
+    padded = torch.nn.functional.pad(windows, (0, missing)).numpy()
+    largest = 0.0
+    for window, logits in zip(padded, expected, strict=True):
+        stream.reset()
+        for hop in np.split(window, stream.window_hops, axis=-1):
+            heard = stream.step(hop)
+        largest = max(largest, float(np.abs(heard - logits).max()))
+    return largest

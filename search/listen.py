@@ -1,0 +1,165 @@
+"""An exported streaming model at work: sound goes in piece by piece, detections come out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..spaces.errors import UserError
+from ..trainers.data.audio import UnreadableAudio
+from ..trainers.data.audio_stream import file_blocks, pcm_blocks
+from ..trainers.data.labels import SILENCE, UNKNOWN
+from ..trainers.detection import Detector
+from ..trainers.features import FeatureStream, LogMel, Normalisation
+from .devices.host.onnx_streaming import OnnxStream
+from .units import parse_quantity
+
+STREAM_FILE = "streaming.onnx"
+# Beyond these, something is wrong with the microphone or the file.
+_CLIPPED_LEVEL, _CLIPPED_SHARE, _SILENT_LEVEL = 0.999, 0.001, 1e-4
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A word and when its score reached the threshold, in seconds from the start of the sound."""
+
+    seconds: float
+    word: str
+    score: float
+
+
+class Listener:
+    """Hears mono samples (s,), full scale 1, at ``sample_rate_hz``, and says which words it detects.
+
+    Scores are probabilities averaged over hops, from the first whole window on. Raises :class:`UserError` for a folder
+    that is no export, and for an export without a streaming model.
+    """
+
+    def __init__(self, folder: Path, detector: Detector | None = None) -> None:
+        manifest = _manifest(folder)
+        front_end = manifest["front_end"]
+        if front_end.get("kind") != "log_mel":
+            raise UserError(f"{folder}: its model takes {front_end.get('kind')}, and only log_mel can be listened to")
+        path = folder / STREAM_FILE
+        if not path.exists():
+            raise UserError(
+                f"{folder}: has no {STREAM_FILE} (search a space with padding: causal, and export it again)"
+            )
+        self._model = OnnxStream(path.read_bytes())
+        self._detector = detector or Detector()
+        log_mel = LogMel.from_front_end(front_end)
+        self.sample_rate_hz = log_mel.sample_rate_hz
+        self._features = FeatureStream(log_mel)
+        self._normalisation = Normalisation.from_front_end(front_end)
+        self._words = [(i, word) for i, word in enumerate(self._model.labels) if word not in (UNKNOWN, SILENCE)]
+        self._frames = np.zeros((log_mel.bands, 0), np.float32)
+        self._recent: deque[np.ndarray] = deque(maxlen=self._detector.smoothing_hops)
+        self._hops = 0
+        self._quiet_until = 0.0
+        self._hop_seconds = self._model.hop_shape[-1] * log_mel.hop_samples / log_mel.sample_rate_hz
+        self._heard, self._clipped, self._peak = 0, 0, 0.0
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What can be detected."""
+        return tuple(word for _, word in self._words)
+
+    @property
+    def heard_seconds(self) -> float:
+        return self._heard / self.sample_rate_hz
+
+    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[Detection]:
+        """Each detection as soon as its hop is in."""
+        for block in blocks:
+            self._note_level(block)
+            self._frames = np.concatenate([self._frames, self._features.push(block)], axis=1)
+            hop_frames = self._model.hop_shape[-1]
+            while self._frames.shape[1] >= hop_frames:
+                hop, self._frames = self._frames[:, :hop_frames], self._frames[:, hop_frames:]
+                detection = self._step(hop)
+                if detection is not None:
+                    yield detection
+
+    def remarks(self) -> list[str]:
+        """What a user should know of the sound: nothing, where all is well."""
+        if not self._heard:
+            return ["nothing was heard: the sound is empty"]
+        window_seconds = self._model.window_hops * self._hop_seconds
+        found = []
+        if self.heard_seconds < window_seconds:
+            found.append(f"the sound lasts {self.heard_seconds:.2f} s, less than a window of {window_seconds:.2f} s")
+        if self._peak < _SILENT_LEVEL:
+            found.append(f"the sound is silent: its peak is {self._peak:.2g} of full scale")
+        if self._clipped > _CLIPPED_SHARE * self._heard:
+            found.append(f"the sound is clipped: {self._clipped / self._heard:.1%} of its samples are at full scale")
+        return found
+
+    def _note_level(self, block: np.ndarray) -> None:
+        level = np.abs(block)
+        self._heard += len(block)
+        self._clipped += int((level >= _CLIPPED_LEVEL).sum())
+        self._peak = max(self._peak, float(level.max(initial=0.0)))
+
+    def _step(self, hop: np.ndarray) -> Detection | None:
+        logits = self._model.step(self._normalisation.apply(hop).reshape(self._model.hop_shape))
+        self._hops += 1
+        if self._hops < self._model.window_hops:
+            return None
+        exponentials = np.exp(logits - logits.max())
+        self._recent.append(exponentials / exponentials.sum())
+        now = self._hops * self._hop_seconds
+        scores = np.mean(self._recent, axis=0)
+        index, word = max(self._words, key=lambda found: scores[found[0]])
+        if scores[index] < self._detector.threshold or now <= self._quiet_until:
+            return None
+        self._quiet_until = now + self._detector.pause_seconds
+        return Detection(now, word, float(scores[index]))
+
+
+def detector_of(threshold: float | None, smoothing_hops: int | None, pause: str | None) -> Detector:
+    """The detector with what is given in place of its defaults."""
+    default = Detector()
+    return Detector(
+        default.threshold if threshold is None else threshold,
+        default.smoothing_hops if smoothing_hops is None else smoothing_hops,
+        default.pause_seconds if pause is None else _seconds(pause),
+    )
+
+
+def _seconds(pause: str) -> float:
+    try:
+        return parse_quantity(pause, "duration") / 1e6
+    except UserError as error:
+        raise UserError(f"--pause: {error}") from error
+
+
+def blocks_of(sound: str, rate_hz: int | None, sample_rate_hz: int) -> Iterator[np.ndarray]:
+    """Blocks of a file, or with "-" of raw samples at ``rate_hz`` from standard input, at ``sample_rate_hz``.
+
+    Raises :class:`UserError` where the file does not decode, and for a rate beside a file, which has its own.
+    """
+    if sound == "-":
+        yield from pcm_blocks(sys.stdin.buffer, rate_hz or sample_rate_hz, sample_rate_hz)
+        return
+    if rate_hz is not None:
+        raise UserError(f"--rate {rate_hz}: {sound} says its own rate (leave it out, or pipe raw samples to -)")
+    try:
+        yield from file_blocks(Path(sound), sample_rate_hz)
+    except UnreadableAudio as error:
+        raise UserError(f"{sound}: {error}") from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: is no export (its manifest.json cannot be read)") from error
+    assert isinstance(manifest, dict)
+    return manifest

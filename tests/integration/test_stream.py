@@ -1,0 +1,132 @@
+"""From a folder of recordings to a model that listens: searched, exported, and heard at work on a long recording."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from tests.integration.commands import REPARETO, environment, repareto
+
+RATE_HZ = 16000
+WORD_SECONDS = 0.4
+CONFIG = """
+study: sweeps
+data: {source: speech_commands, folder: recordings, clip_seconds: 0.6, silence: true}
+space:
+  name: repcnn
+  padding: causal
+  form: separable
+  stages: 2
+  width: [8, 16]
+  blocks: 1
+  kernel: [5, 7]
+  stride: 2
+training: {epochs: 12, batch_size: 32}
+device: reference
+objectives: [error, latency]
+search: {trials: 2, early_stopping: false}
+"""
+
+
+def word(name: str, rng: np.random.Generator) -> np.ndarray:
+    """A sweep of a tone, up or down, by a speaker of a pitch of his own."""
+    low, high = rng.uniform(300, 600), rng.uniform(1800, 3000)
+    start, end = (low, high) if name == "rise" else (high, low)
+    times = np.arange(round(WORD_SECONDS * RATE_HZ)) / RATE_HZ
+    frequency = start * (end / start) ** (times / WORD_SECONDS)
+    fade = np.minimum(1, np.minimum(times, WORD_SECONDS - times) / 0.03)
+    return rng.uniform(0.1, 0.4) * fade * np.sin(2 * np.pi * np.cumsum(frequency) / RATE_HZ)
+
+
+def noise(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(0, 0.003, round(seconds * RATE_HZ))
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stream")
+    rng = np.random.default_rng(0)
+    for name in ("rise", "fall"):
+        (folder / "recordings" / name).mkdir(parents=True)
+        for number in range(120):
+            clip = np.concatenate([noise(0.1, rng), word(name, rng), noise(0.1, rng)])
+            path = folder / "recordings" / name / f"speaker{number % 20}_nohash_{number // 20}.wav"
+            soundfile.write(path, clip + noise(len(clip) / RATE_HZ, rng), RATE_HZ)
+    (folder / "sweeps.yaml").write_text(CONFIG)
+    done = repareto("search", "sweeps.yaml", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = repareto("export", "sweeps", "--out", "out", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def recording() -> tuple[np.ndarray, list[tuple[str, float]]]:
+    """Half a minute of noise with words that no training saw, and when each of them ends, in seconds."""
+    rng = np.random.default_rng(99)
+    samples, spoken = noise(30, rng), []
+    for number, start in enumerate(range(2, 28, 3)):
+        name = ("rise", "fall")[number % 2]
+        said = word(name, rng)
+        samples[start * RATE_HZ : start * RATE_HZ + len(said)] += said
+        spoken.append((name, start + WORD_SECONDS))
+    return samples, spoken
+
+
+def check(lines: list[str], spoken: list[tuple[str, float]]) -> None:
+    found = [json.loads(line) for line in lines]
+    assert [detection["word"] for detection in found] == [name for name, _ in spoken]
+    for detection, (_, end) in zip(found, spoken, strict=True):
+        assert end - WORD_SECONDS < detection["seconds"] < end + 0.6
+        assert 0.5 <= detection["score"] <= 1
+
+
+def test_the_exported_stream_answers_as_its_window_does(export) -> None:
+    manifest = json.loads((export / "manifest.json").read_text())
+    streaming = manifest["streaming"]
+    assert streaming["file"] == "streaming.onnx" and streaming["file"] in manifest["sha256"]
+    assert 0 <= streaming["largest_difference_from_window"] <= 1e-4
+    assert streaming["hop_frames"] == 4 and streaming["state_bytes"] > 0
+    assert 0 < streaming["hop_latency_us"]["minimum"] <= streaming["hop_latency_us"]["median"]
+
+
+def test_words_are_heard_in_a_file(export, recording, tmp_path) -> None:
+    samples, spoken = recording
+    # Stereo at another rate, as a recorder leaves it.
+    path = tmp_path / "long.flac"
+    resampled = soxr.resample(samples, RATE_HZ, 44100)
+    soundfile.write(path, np.stack([resampled, resampled], 1), 44100)
+    done = repareto("stream", export, path, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check(done.stdout.splitlines(), spoken)
+    assert f"{len(spoken)} detections of fall, rise in 30.0 s" in done.stderr
+
+
+def test_words_are_heard_in_a_pipe(export, recording, tmp_path) -> None:
+    samples, spoken = recording
+    content = np.round(samples * 32767).astype("<i2").tobytes()
+    words = [REPARETO, "stream", str(export), "-", "--json"]
+    # A stream that stops in the middle of a sample and of a hop.
+    done = subprocess.run(words, input=content[:-33], capture_output=True, env=environment(), cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    check(done.stdout.decode().splitlines(), spoken)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("nowhere.wav",), "nowhere.wav: "),
+        (("sweeps.txt",), "sweeps.txt: format not recogni"),
+        (("sweeps.txt", "--rate", "8000"), "--rate 8000: sweeps.txt says its own rate"),
+        (("-", "--threshold", "2"), "threshold 2.0: is a probability"),
+        (("-", "--pause", "soon"), '--pause: "soon": not a duration'),
+    ],
+)
+def test_what_cannot_be_heard_is_one_line(export, tmp_path, words, reason) -> None:
+    (tmp_path / "sweeps.txt").write_text("no sound")
+    done = repareto("stream", export, *words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert reason in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,0 +1,148 @@
+"""An exported model that listens: detections in time, and one clear line for what cannot be heard."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from torch import nn
+
+from repareto.search.devices.host.onnx_streaming import streaming_onnx
+from repareto.search.listen import STREAM_FILE, Listener, blocks_of, detector_of
+from repareto.spaces.errors import UserError
+from repareto.spaces.streaming import streaming
+from repareto.trainers.detection import Detector
+from repareto.trainers.features import LogMel
+
+LOG_MEL = LogMel(bands=8)
+FRAMES = 10
+LABELS = ["low", "high", "silence"]
+
+
+def network() -> nn.Module:
+    """Tells a low from a high tone by the level of the bands: a causal mean over 10 frames of 20 ms."""
+    layers = nn.Sequential(
+        nn.Unflatten(1, (8, 1)),
+        nn.ConstantPad2d((1, 0, 0, 0), 0.0),
+        nn.Conv2d(8, 3, (1, 2)),
+        nn.AvgPool2d((1, FRAMES)),
+        nn.Flatten(),
+    ).eval()
+    convolution = layers[2]
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    convolution.weight.data.zero_()
+    convolution.bias.data.zero_()
+    # Log powers: the lower and the upper bands against a level between noise and a tone.
+    for label, bands in ((0, slice(0, 3)), (1, slice(5, 8))):
+        convolution.weight.data[label, bands, 0, 1] = 1.0
+        convolution.bias.data[label] = 6.0
+    return layers
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("export")
+    shape = (LOG_MEL.bands, FRAMES)
+    (place / STREAM_FILE).write_bytes(streaming_onnx(streaming(network(), shape), shape, LABELS))
+    front_end = {**LOG_MEL.describe(), "mean": 0.0, "std": 1.0}
+    (place / "manifest.json").write_text(json.dumps({"front_end": front_end, "labels": LABELS}))
+    return place
+
+
+def tones(*spans: tuple[float, float, float], seconds: float = 6.0, rate_hz: int = 16000) -> np.ndarray:
+    """Faint noise, and a tone of a frequency (Hz) from a start to an end (s) for each span."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    samples = np.random.default_rng(0).normal(0, 1e-4, len(times))
+    for frequency_hz, start, end in spans:
+        samples += 0.3 * np.sin(2 * np.pi * frequency_hz * times) * ((times >= start) & (times < end))
+    return samples.astype(np.float32)
+
+
+def heard(folder: Path, samples: np.ndarray, detector: Detector | None = None) -> list[tuple[str, float]]:
+    listener = Listener(folder, detector)
+    blocks = np.array_split(samples, 17)
+    return [(found.word, round(found.seconds, 2)) for found in listener.listen(blocks)]
+
+
+def test_words_are_detected_when_they_are_spoken(folder: Path) -> None:
+    found = heard(folder, tones((300, 1.0, 1.6), (5000, 3.0, 3.6)))
+    assert [word for word, _ in found] == ["low", "high"]
+    for (_, seconds), start in zip(found, (1.0, 3.0), strict=True):
+        assert start < seconds < start + 0.6
+    assert heard(folder, tones()) == []
+
+
+def test_a_long_word_is_heard_again_after_the_pause(folder: Path) -> None:
+    long = tones((300, 1.0, 5.0))
+    assert len(heard(folder, long, Detector(pause_seconds=10))) == 1
+    times = [seconds for _, seconds in heard(folder, long, Detector(pause_seconds=1.0))]
+    assert len(times) == 4 and np.diff(times) == pytest.approx([1.02] * 3, abs=0.011)
+
+
+def test_nothing_is_said_before_a_whole_window(folder: Path) -> None:
+    ((_, first),) = heard(folder, tones((300, 0.0, 0.5)), Detector(smoothing_hops=1, pause_seconds=5))
+    assert first == pytest.approx(FRAMES * 0.02)
+
+
+def test_how_the_sound_was_cut_makes_no_difference(folder: Path) -> None:
+    samples = tones((300, 1.0, 1.6), (5000, 3.0, 3.6))
+    whole = list(Listener(folder).listen([samples]))
+    pieces = list(Listener(folder).listen(np.array_split(samples, 211)))
+    assert [(f.word, f.seconds) for f in whole] == [(f.word, f.seconds) for f in pieces]
+
+
+@pytest.mark.parametrize(
+    ("samples", "remark"),
+    [
+        (np.zeros(0, np.float32), "nothing was heard"),
+        (np.zeros(16000, np.float32), "is silent: its peak is 0"),
+        (np.ones(16000, np.float32), "is clipped: 100.0% of its samples"),
+        (tones(seconds=0.1), "lasts 0.10 s, less than a window of 0.20 s"),
+    ],
+)
+def test_a_sound_that_is_no_good_is_remarked_on(folder: Path, samples: np.ndarray, remark: str) -> None:
+    listener = Listener(folder)
+    assert list(listener.listen([samples])) == [] or remark.startswith("is clipped")
+    assert any(remark in line for line in listener.remarks())
+    fine = Listener(folder)
+    list(fine.listen([tones((300, 1, 2))]))
+    assert fine.remarks() == []
+
+
+def test_folders_that_cannot_listen_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no export"):
+        Listener(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"has no streaming\.onnx .* padding: causal"):
+        Listener(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"front_end": {"kind": "pixels"}}))
+    with pytest.raises(UserError, match="takes pixels"):
+        Listener(tmp_path)
+
+
+def test_sounds_come_from_files_and_pipes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = tones((300, 1.0, 1.6), rate_hz=8000)
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([samples, samples], 1), 8000)
+    listener = Listener(folder)
+    assert [found.word for found in listener.listen(blocks_of(str(path), None, listener.sample_rate_hz))] == ["low"]
+
+    content = np.round(samples * 32767).astype("<i2").tobytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    listener = Listener(folder)
+    assert [found.word for found in listener.listen(blocks_of("-", 8000, listener.sample_rate_hz))] == ["low"]
+    with pytest.raises(UserError, match=r"--rate 8000: .* says its own rate"):
+        list(blocks_of(str(path), 8000, 16000))
+    with pytest.raises(UserError, match=r"nowhere\.wav: "):
+        list(blocks_of(str(tmp_path / "nowhere.wav"), None, 16000))
+
+
+def test_what_is_not_given_stays_the_default() -> None:
+    assert detector_of(None, None, None) == Detector()
+    assert detector_of(0.9, 3, "500 ms") == Detector(0.9, 3, 0.5)
+    with pytest.raises(UserError, match="threshold 7"):
+        detector_of(7, None, None)

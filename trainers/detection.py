@@ -1,0 +1,166 @@
+"""Wake words in a stream: when a score counts as a detection, and how often that is missed or wrong.
+
+The measure of the field is misses at a number of false alarms an hour: the threshold is chosen on one stream and both
+rates are reported on another. Shape legend: h hops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..spaces.errors import UserError
+
+SECONDS_PER_HOUR = 3600.0
+# As many thresholds as a curve has points, at equal numbers of hops between them.
+CURVE_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Scores, averaged over the last ``smoothing_hops``, that reach ``threshold``; then a pause of ``pause_seconds``.
+
+    The pause keeps one spoken word from being detected several times.
+    """
+
+    threshold: float = 0.5
+    smoothing_hops: int = 5
+    pause_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"detector threshold {self.threshold}: is a probability, 0 to 1 (try 0.5)")
+        if self.smoothing_hops < 1:
+            raise UserError(f"detector smoothing_hops {self.smoothing_hops}: must be 1 (none) or more")
+        if not self.pause_seconds >= 0:
+            raise UserError(f"detector pause_seconds {self.pause_seconds}: must be 0 or more")
+
+    def smoothed(self, scores: np.ndarray) -> np.ndarray:
+        """The mean of each score and those before it, (h,); the first have fewer before them."""
+        sums = np.concatenate([[0.0], np.cumsum(scores, dtype=np.float64)])
+        ends = np.arange(1, len(scores) + 1)
+        starts = np.maximum(0, ends - self.smoothing_hops)
+        return (sums[ends] - sums[starts]) / (ends - starts)
+
+    def detections(self, smoothed: np.ndarray, hop_seconds: float) -> np.ndarray:
+        """The hops, ascending, at which something is detected in smoothed scores (h,)."""
+        pause_hops = math.ceil(self.pause_seconds / hop_seconds)
+        found: list[int] = []
+        reached = np.flatnonzero(smoothed >= self.threshold)
+        place = 0
+        while place < len(reached):
+            found.append(int(reached[place]))
+            place = int(np.searchsorted(reached, found[-1] + pause_hops + 1))
+        return np.array(found, np.int64)
+
+
+@dataclass(frozen=True)
+class ScoredStream:
+    """The scores of one stream, (h,), one each ``hop_seconds``, and when its wake words were spoken.
+
+    A word counts as detected from its start until ``patience_seconds`` after its end, for scores are averaged and
+    windows look back.
+    """
+
+    scores: np.ndarray
+    hop_seconds: float
+    words: tuple[tuple[float, float], ...] = ()
+    """Start and end of each spoken wake word, in seconds."""
+    patience_seconds: float = 1.0
+
+    @property
+    def hours(self) -> float:
+        return len(self.scores) * self.hop_seconds / SECONDS_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a detector did on some streams."""
+
+    words: int
+    misses: int
+    false_alarms: int
+    hours: float
+
+    @property
+    def miss_rate(self) -> float:
+        return self.misses / self.words if self.words else math.nan
+
+    @property
+    def false_alarms_per_hour(self) -> float:
+        return self.false_alarms / self.hours if self.hours else math.nan
+
+    def miss_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Between what the miss rate lies (Clopper and Pearson 1934)."""
+        from scipy.stats import binomtest
+
+        if not self.words:
+            return 0.0, 1.0
+        found = binomtest(self.misses, self.words).proportion_ci(confidence, method="exact")
+        return float(found.low), float(found.high)
+
+    def false_alarm_interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Between what the false alarms an hour lie, if they come as a Poisson process (Garwood 1936)."""
+        from scipy.stats import chi2
+
+        if not self.hours:
+            return 0.0, math.inf
+        tail = (1 - confidence) / 2
+        low = chi2.ppf(tail, 2 * self.false_alarms) / 2 if self.false_alarms else 0.0
+        return float(low) / self.hours, float(chi2.ppf(1 - tail, 2 * self.false_alarms + 2)) / 2 / self.hours
+
+
+def count(streams: Sequence[ScoredStream], detector: Detector) -> Counts:
+    """What the detector does on the streams: each word is missed or not; what is near no word is a false alarm."""
+    return _count([(stream, detector.smoothed(stream.scores)) for stream in streams], detector)
+
+
+def _count(smoothed: Sequence[tuple[ScoredStream, np.ndarray]], detector: Detector) -> Counts:
+    words = misses = false_alarms = 0
+    for stream, scores in smoothed:
+        # A score is known when its hop has ended.
+        times = (detector.detections(scores, stream.hop_seconds) + 1) * stream.hop_seconds
+        is_near = np.zeros(len(times), bool)
+        for start, end in stream.words:
+            hits = (times >= start) & (times <= end + stream.patience_seconds)
+            is_near |= hits
+            misses += not hits.any()
+        words += len(stream.words)
+        false_alarms += int((~is_near).sum())
+    return Counts(words, misses, false_alarms, sum(stream.hours for stream, _ in smoothed))
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One threshold of a detection error trade-off."""
+
+    threshold: float
+    counts: Counts
+
+
+def curve(streams: Sequence[ScoredStream], detector: Detector) -> tuple[CurvePoint, ...]:
+    """Misses over false alarms: what the detector does at each of many thresholds, ascending, its own aside."""
+    smoothed = [(stream, detector.smoothed(stream.scores)) for stream in streams]
+    pooled = np.sort(np.concatenate([scores for _, scores in smoothed])) if smoothed else np.zeros(0)
+    if not len(pooled):
+        raise UserError("no scores: a stream of at least one hop is needed")
+    # Peaks decide, and they are the rare high scores: half of the points stand among the highest hundredth.
+    ranks = np.concatenate([np.linspace(0, 0.99, CURVE_POINTS // 2), np.linspace(0.99, 1, CURVE_POINTS // 2)])
+    thresholds = np.unique(np.clip(np.append(np.quantile(pooled, ranks), 1.0), 0, 1))
+    return tuple(
+        CurvePoint(float(value), _count(smoothed, replace(detector, threshold=float(value)))) for value in thresholds
+    )
+
+
+def choose_threshold(points: Sequence[CurvePoint], false_alarms_per_hour: float) -> float:
+    """The threshold with the fewest misses among those with at most so many false alarms an hour; the highest such.
+
+    Raises :class:`UserError` where every threshold alarms more often.
+    """
+    held = [point for point in points if point.counts.false_alarms_per_hour <= false_alarms_per_hour]
+    if not held:
+        raise UserError(f"no threshold holds {false_alarms_per_hour:g} false alarms an hour on the calibration stream")
+    return min(held, key=lambda point: (point.counts.misses, -point.threshold)).threshold
