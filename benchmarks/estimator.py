@@ -1,8 +1,7 @@
 """How far estimated latency and memory are from what the runtimes themselves say, on networks that no fit has seen.
 
 Random candidates of the RepCNN space, for inputs of four forms, are timed in ONNX Runtime and in LiteRT on one thread.
-Beside our model stand plain MACs and a plain roofline, fitted to the very same times as ours, and our model adapted to
-the space by other candidates of it, as a search adapts it when its study begins.
+Beside our model stand plain MACs and a plain roofline, fitted to the very same times as ours.
 """
 
 from __future__ import annotations
@@ -11,18 +10,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from repareto.search.devices.graph import Graph
-from repareto.search.devices.latency.calibration import (
-    adapt_to_times,
-    fit_calibration,
-    held_out_error,
-    time_cases,
-)
+from repareto.search.devices.latency.calibration import fit_calibration, held_out_error, time_cases
 from repareto.search.devices.latency.fit import fit_rates
 from repareto.search.devices.latency.hosts import HOSTS, Case, HostRuntime
 from repareto.search.devices.latency.roofline import Calibration
@@ -46,9 +39,6 @@ QUICK_HOSTS = (("onnxruntime", "fp32"), ("litert", "int8"))
 WITHIN = 0.1
 COVERAGE = 0.9
 HELD_OUT_EVERY = 5
-ADAPTED = "ours, adapted"
-# As when a study begins.
-ADAPT_COUNT = 40
 TARGETS = {"median": 0.05, "within": 0.9, "spearman": 0.97}
 
 
@@ -75,10 +65,10 @@ class Split:
         return np.array([graph.macs for graph in self.graphs], float)
 
 
-def candidates(name: str, count: int, purpose: str = "estimator") -> list[Sample]:
+def candidates(name: str, count: int) -> list[Sample]:
     """Draw fused candidates of the whole space for one input, without those beyond a thousand million MACs."""
     shape, classes = INPUTS[name]
-    space, rng = RepCNN(), random.Random(f"{purpose} {name}")
+    space, rng = RepCNN(), random.Random(f"estimator {name}")
     samples: list[Sample] = []
     while len(samples) < count:
         module = fused_skeleton(space, space.draw(rng), shape, classes)
@@ -101,7 +91,7 @@ def predictors(fitted: Split, name: str) -> dict[str, Callable[[Split], np.ndarr
     overhead_us, rates = fit_rates(plain, fitted.times_us)
     roofline = Calibration(name, "", overhead_us, rates, None)
     per_mac = float(np.exp(np.median(np.log(fitted.times_us / fitted.macs))))
-    ours = general(fitted, name)
+    ours = fit_calibration([case.works for case in fitted.cases], fitted.times_us, name)
     corrected = _log_correction(fitted, roofline)
 
     def of_roofline(data: Split) -> np.ndarray:
@@ -111,17 +101,8 @@ def predictors(fitted: Split, name: str) -> dict[str, Callable[[Split], np.ndarr
         "MACs": lambda data: per_mac * data.macs,
         "roofline": of_roofline,
         "roofline + correction": lambda data: of_roofline(data) * corrected(data),
-        "ours": lambda data: estimates(ours, data),
+        "ours": lambda data: np.array([ours.latency_us(case.works) for case in data.cases]),
     }
-
-
-def general(fitted: Split, name: str) -> Calibration:
-    """Return our model as ``repareto calibrate`` fits it."""
-    return fit_calibration([case.works for case in fitted.cases], fitted.times_us, name)
-
-
-def estimates(model: Calibration, data: Split) -> np.ndarray:
-    return np.array([model.latency_us(case.works) for case in data.cases])
 
 
 def _log_correction(fitted: Split, roofline: Calibration) -> Callable[[Split], np.ndarray]:
@@ -169,22 +150,17 @@ def latency(runtime: str, precision: str, fit_count: int, count: int, seconds_a_
     host, title = HOSTS[runtime, precision], f"{runtime} {precision}"
     fitted, noise = split(host, random_samples(fit_count, np.random.default_rng(0)), seconds_a_network * fit_count)
     print(f"{title}: fitted to {fit_count} networks, {noise}", flush=True)
-    rivals, ours = predictors(fitted, title), general(fitted, title)
-    intervals = {"ours": interval(fitted, title)}
+    rivals = predictors(fitted, title)
+    low, high = interval(fitted, title)
     rows = []
     for name in INPUTS:
         unseen, noise = split(host, candidates(name, count), seconds_a_network * count)
-        kin, _ = split(host, candidates(name, ADAPT_COUNT, "adapt"), seconds_a_network * ADAPT_COUNT)
-        adapted = adapt_to_times(ours, [case.works for case in kin.cases], kin.times_us)
-        assert adapted.interval is not None
-        intervals[ADAPTED] = adapted.interval
-        for rival, estimate in {**rivals, ADAPTED: partial(estimates, adapted)}.items():
-            found = estimate(unseen)
+        for rival, estimate in rivals.items():
+            estimates = estimate(unseen)
             row = {"runtime": runtime, "precision": precision, "input": name, "predictor": rival, "networks": count}
-            row |= judge(found, unseen) | noise
-            if rival in intervals:
-                low, high = intervals[rival]
-                ratio = unseen.times_us / found
+            row |= judge(estimates, unseen) | noise
+            if rival == "ours":
+                ratio = unseen.times_us / estimates
                 row["coverage"] = float(np.mean((ratio >= low) & (ratio <= high)))
             rows.append(row)
             print(line(row), flush=True)
@@ -314,10 +290,10 @@ def memory_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 
 
 def claims_of(rows: Sequence[dict[str, Any]]) -> list[Claim]:
-    """Return the promises about the predictor that a search decides by: ours, adapted to its space."""
+    """Return the promises about our own predictor."""
     claims = []
     for row in rows:
-        if row["predictor"] != ADAPTED:
+        if row["predictor"] != "ours":
             continue
         where = f"{row['runtime']}.{row['precision']}.{row['input']}"
         what = f"on {row['networks']} unseen candidates, {row['runtime']} {row['precision']}, {row['input']}"

@@ -26,7 +26,7 @@ from .config import Config
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
-from .models import Appraiser, fused_skeleton
+from .models import Appraiser
 from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
@@ -38,8 +38,6 @@ from .study import Study, scout_reference
 from .tracking import MlflowView, connect_runs
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from .worker import CandidateTrainable
 
 Say = Callable[[str], None]
@@ -131,7 +129,6 @@ def load_data(parts: Parts, say: Say) -> Dataset:
 def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
     """Return what the ledger keeps of a study from its creation on; scouts for its reference point."""
     config = parts.config
-    calibration = adapt_device(parts, dataset)
     reference = scout_reference(
         parts.space,
         appraiser,
@@ -147,19 +144,9 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         "data": describe_data(dataset),
         "versions": versions(),
         "import_folders": importable_folders(),
-        "calibration": calibration,
+        "calibration": parts.device.estimates_from(),
         "board": Path(config.device).read_text() if config.device.endswith(".toml") else None,
     }
-
-
-def adapt_device(parts: Parts, dataset: Dataset) -> str | None:
-    """Fit the device's estimates to the space that is searched; return what its figures come from from now on."""
-    rng = random.Random(f"calibration {parts.config.seed}")
-
-    def draw() -> nn.Module:
-        return fused_skeleton(parts.space, parts.space.draw(rng), dataset.input_shape, len(dataset.labels))
-
-    return parts.device.adapt(draw, dataset.input_shape)
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a model would run on, and how its figures are got there."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,15 +50,12 @@ class Device(ABC):
         """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
         return self.file_name == "model.onnx"
 
-    def adapt(self, draw: Callable[[], torch.nn.Module], input_shape: Sequence[int]) -> str | None:  # noqa: ARG002
-        """Fit the estimates to fused networks of one search space, as ``draw`` gives them, on ``meta``.
-
-        Returns what a study has to keep, so that its estimates stay the same: None where nothing is fitted.
-        """
+    def estimates_from(self) -> str | None:
+        """What a study has to keep, so that its estimates stay the same: None where nothing is fitted to a machine."""
         return None
 
     def take_up(self, kept: str | None) -> None:
-        """Estimate as the device did that gave ``kept``."""
+        """Estimate from what ``estimates_from`` gave when the study began."""
         assert kept is None, f"{self.name} keeps nothing"
 
     def lowered(self, graph: Graph) -> Graph:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,22 +16,14 @@ from ..extras import require
 from ..fusion import fuse_kernels
 from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
-from ..latency.samples import Sample
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
-from ..readers.torch_reader import read_module
 from ..tflite.device import TfliteDevice
 from .file_sizes import planned_file_bytes
 from .onnx_quantize import quantise_onnx, quantised_graph
 
 if TYPE_CHECKING:
     from ..latency.timing import Latency
-
-
-# When a study begins: networks of its own space that are timed, and for how long in all.
-_ADAPT_SAMPLES, _ADAPT_SECONDS = 40, 8.0
-_FEWEST_SAMPLES = 20
-_ADAPT_DRAWS, _LONGEST_US = 400, 5000.0
 
 
 class OnnxDevice(Device):
@@ -70,35 +61,14 @@ class Calibrated(Device):
 
         return self._given or load_or_calibrate(self.runtime, self.precision)
 
-    def adapt(self, draw: Callable[[], torch.nn.Module], input_shape: Sequence[int]) -> str:
-        """Time some of the networks on this machine, where files of them can be made without training.
-
-        Returns the calibration in use as JSON: the general one for networks of other layers.
-        """
-        from ..latency.calibration import adapt
-
-        samples = self._quick_samples(draw, (1, *input_shape))
-        if len(samples) >= _FEWEST_SAMPLES:
-            # An unknown layer leaves the general calibration.
-            with suppress(ValueError):
-                self.take_up(adapt(self.calibration, self.runtime, self.precision, samples, _ADAPT_SECONDS).to_json())
+    def estimates_from(self) -> str:
+        """The calibration in use, as JSON."""
         return self.calibration.to_json()
 
     def take_up(self, kept: str | None) -> None:
         """Estimate by a calibration that a study kept."""
         if kept is not None:
             self.calibration = Calibration.from_json(kept)
-
-    def _quick_samples(self, draw: Callable[[], torch.nn.Module], input_shape: tuple[int, ...]) -> list[Sample]:
-        """Networks that are estimated to take no time worth waiting for; fewer where the space has few of them."""
-        samples: list[Sample] = []
-        for _ in range(_ADAPT_DRAWS):
-            module = draw()
-            if self.latency(read_module(module, input_shape)).value <= _LONGEST_US:
-                samples.append(Sample(module, input_shape))
-            if len(samples) == _ADAPT_SAMPLES:
-                break
-        return samples
 
     @abstractmethod
     def works(self, graph: Graph) -> tuple[Work, ...]:

@@ -6,7 +6,6 @@ import platform
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +14,9 @@ import numpy as np
 
 from ....spaces.errors import UserError
 from ....trainers.data.cache import default_folder
-from .fit import adapt_costs, fit_costs, fit_rates
+from .fit import fit_costs, fit_rates
 from .hosts import HOSTS, Case, HostRuntime
 from .roofline import CALIBRATION_FORMAT, Calibration, Conditions, HeldOutError
-from .samples import Sample
 from .timing import Timings, time_runs
 from .workload import Work
 
@@ -30,7 +28,6 @@ _AT_ONCE = 90
 # Prime to the cycles in which the families come.
 _HELD_OUT_EVERY = 7
 _COVERAGE = 0.9
-_FOLDS = 5
 
 
 def load_or_calibrate(runtime: str = "onnxruntime", precision: str = "fp32") -> Calibration:
@@ -74,6 +71,7 @@ def calibrate(
     draft = fit_calibration([w for w, out in zip(works, held, strict=True) if not out], times_us[~held], name)
     estimates_us = np.array([draft.latency_us(work) for work in works])
     layers = np.array([case.is_layer for case in chosen])
+    factors = np.quantile((times_us / estimates_us)[held & ~layers], [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
     final = fit_calibration(works, times_us, name)
     return Calibration(
         final.runtime,
@@ -83,7 +81,7 @@ def calibrate(
         held_out=held_out_error(estimates_us[held & ~layers], times_us[held & ~layers]),
         costs_ns=final.costs_ns,
         held_out_layers=held_out_error(estimates_us[held & layers], times_us[held & layers]),
-        interval=_interval((times_us / estimates_us)[held & ~layers]),
+        interval=(float(factors[0]), float(factors[1])),
         conditions=Conditions(datetime.now(UTC).date().isoformat(), timings.spread, timings.calm),
     )
 
@@ -107,48 +105,6 @@ def fit_calibration(works: Sequence[Sequence[Work]], times_us: np.ndarray, runti
     overhead_us, costs_ns = fit_costs(works, times_us)
     _, rates = fit_rates(works, times_us)
     return Calibration(runtime, machine_name(), overhead_us, rates, None, costs_ns)
-
-
-def adapt(general: Calibration, runtime: str, precision: str, samples: Sequence[Sample], seconds: float) -> Calibration:
-    """``general``, adapted to networks of the kind of ``samples``, which are timed now.
-
-    Raises ``ValueError`` for a network with a layer that ``onnx_model`` does not know.
-    """
-    host = HOSTS[runtime, precision]
-    cases = [host.case(sample) for sample in samples]
-    timings = time_cases(host, cases, seconds)
-    made = adapt_to_times(general, [case.works for case in cases], timings.us)
-    return replace(made, conditions=Conditions(datetime.now(UTC).date().isoformat(), timings.spread, timings.calm))
-
-
-def adapt_to_times(general: Calibration, works: Sequence[Sequence[Work]], times_us: np.ndarray) -> Calibration:
-    """``general``, adapted to networks by their times, shape (networks,).
-
-    The stated error and interval are those of each network by what was adapted without it, in five folds.
-    """
-    folds = np.arange(len(works)) % _FOLDS
-    estimates_us = np.empty(len(works))
-    for fold in range(_FOLDS):
-        others = [work for work, its in zip(works, folds, strict=True) if its != fold]
-        draft = _with_costs(general, others, times_us[folds != fold])
-        held = [work for work, its in zip(works, folds, strict=True) if its == fold]
-        estimates_us[folds == fold] = [draft.latency_us(work) for work in held]
-    return replace(
-        _with_costs(general, works, times_us),
-        held_out=held_out_error(estimates_us, times_us),
-        interval=_interval(times_us / estimates_us),
-    )
-
-
-def _with_costs(general: Calibration, works: Sequence[Sequence[Work]], times_us: np.ndarray) -> Calibration:
-    overhead_us, costs_ns = adapt_costs(general.network_overhead_us, general.costs_ns, works, times_us)
-    return replace(general, network_overhead_us=overhead_us, costs_ns=costs_ns)
-
-
-def _interval(factors: np.ndarray) -> tuple[float, float]:
-    """Between what most factors lie."""
-    low, high = np.quantile(factors, [(1 - _COVERAGE) / 2, (1 + _COVERAGE) / 2])
-    return float(low), float(high)
 
 
 def held_out_error(estimates_us: np.ndarray, times_us: np.ndarray) -> HeldOutError:

@@ -1,6 +1,6 @@
 """From measured times of networks to the costs of what they do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,58 +17,31 @@ _OUTLIER_LOG_ERROR = 0.1
 _RIDGE = 0.01
 _OUTLIER_ERROR = 0.05
 _REWEIGHTINGS = 12
-# A cost that is twice its general one weighs as much as errors of a twentieth.
-_PULL_TO_GENERAL = 0.05
 
 
 def fit_costs(works: Sequence[Sequence[Work]], times_us: np.ndarray) -> tuple[float, dict[str, float]]:
     """The network overhead in us and the cost of each term in ns that explain ``times_us``, shape (networks,).
 
-    Costs are not negative; outliers count by their size and not its square.
+    Least squares of the relative errors over costs that are not negative, reweighted so that outliers count by their
+    size and not its square (Huber).
     """
+    from scipy.optimize import nnls
+
     totals = [total_terms(network) for network in works]
     names = sorted({name for total in totals for name in total})
     counts = np.array([[1e3, *(total.get(name, 0.0) for name in names)] for total in totals]) / 1e3
     relative = counts / times_us[:, None]
     scale = 1 / np.maximum(np.sqrt((relative**2).mean(0)), 1e-300)
-    costs = _explain(relative * scale, np.full(len(scale), _RIDGE), 0.0) * scale
-    overhead_us, *found = costs.tolist()
-    return overhead_us, dict(zip(names, found, strict=True))
-
-
-def adapt_costs(
-    overhead_us: float, costs_ns: Mapping[str, float], works: Sequence[Sequence[Work]], times_us: np.ndarray
-) -> tuple[float, dict[str, float]]:
-    """Fitted costs, changed by as little as explains the times of some networks of one kind, shape (networks,).
-
-    A term that the costs do not know stays unknown.
-    """
-    names = sorted(costs_ns)
-    totals = [total_terms(network) for network in works]
-    parts_us = [[overhead_us, *(costs_ns[name] * total.get(name, 0.0) / 1e3 for name in names)] for total in totals]
-    shares = np.array(parts_us) / times_us[:, None]
-    pulls = np.full(shares.shape[1], _PULL_TO_GENERAL * np.sqrt(len(times_us)))
-    factors = _explain(shares, pulls, 1.0).tolist()
-    changed = {name: costs_ns[name] * factor for name, factor in zip(names, factors[1:], strict=True)}
-    return overhead_us * factors[0], changed
-
-
-def _explain(shares: np.ndarray, pulls: np.ndarray, pulled_to: float) -> np.ndarray:
-    """Factors, not negative, by which shares of a time, (networks, parts), add up to 1 in each network.
-
-    Least squares, reweighted so that outliers count by their size and not its square (Huber); each factor is pulled
-    to ``pulled_to`` by its entry of ``pulls``.
-    """
-    from scipy.optimize import nnls
-
-    weights = np.ones(len(shares))
-    factors = np.zeros(shares.shape[1])
+    weights = np.ones(len(times_us))
+    ridge = _RIDGE * np.eye(len(scale))
+    costs = np.zeros(len(scale))
     for _ in range(_REWEIGHTINGS):
-        rows = np.vstack([shares * weights[:, None], np.diag(pulls)])
-        factors = nnls(rows, np.r_[weights, pulls * pulled_to], maxiter=100 * len(factors))[0]
-        errors = np.abs(shares @ factors - 1)
+        rows = relative * scale * weights[:, None]
+        costs = nnls(np.vstack([rows, ridge]), np.r_[weights, np.zeros(len(scale))], maxiter=100 * len(scale))[0]
+        errors = np.abs(relative @ (costs * scale) - 1)
         weights = np.sqrt(1 / np.maximum(1, errors / _OUTLIER_ERROR))
-    return factors
+    overhead_us, *found = (costs * scale).tolist()
+    return overhead_us, dict(zip(names, found, strict=True))
 
 
 def fit_rates(works: Sequence[Sequence[Work]], times_us: np.ndarray) -> tuple[float, dict[str, Rate]]:

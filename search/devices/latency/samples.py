@@ -21,7 +21,7 @@ _OPSET, _IR_VERSION = 18, 9
 class Sample:
     """A fused network on ``meta``, and the shape of its input with a batch of 1."""
 
-    module: nn.Module
+    module: nn.Sequential
     input_shape: tuple[int, ...]
 
 
@@ -46,13 +46,14 @@ def random_samples(count: int, rng: np.random.Generator) -> list[Sample]:
 def onnx_model(sample: Sample, seed: int = 0) -> bytes:
     """The network as ONNX with seeded random weights, as the exporter would write it.
 
-    Knows the layers of ``random_samples`` and of fused RepCNN models: convolution, zero pad, ReLU, average pool,
-    flatten, unflatten, linear, dropout; ``ValueError`` for another one.
+    Knows the layers of ``random_samples`` and of fused RepCNN models: convolution, ReLU, average pool, flatten,
+    unflatten, linear, dropout; ``ValueError`` for another one.
     """
     from onnx import TensorProto, helper
 
     nodes = _OnnxNodes(np.random.default_rng(seed))
-    nodes.add(sample.module)
+    for layer in sample.module:
+        nodes.add(layer)
     with torch.no_grad():
         result = sample.module(torch.empty(sample.input_shape, device="meta"))
     graph = helper.make_graph(
@@ -159,7 +160,6 @@ class _OnnxNodes:
         self.at = "features"
 
     def add(self, layer: nn.Module) -> None:
-        """Add a layer, or all of a chain."""
         if isinstance(layer, nn.Conv2d):
             pads = [int(side) for side in layer.padding] * 2
             attributes = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
@@ -174,13 +174,6 @@ class _OnnxNodes:
             self._node("Reshape", [self._constant(np.array([0, *layer.unflattened_size, -1], dtype=np.int64))])
         elif isinstance(layer, nn.Linear):
             self._node("Gemm", self._values(layer), transB=1)
-        elif isinstance(layer, nn.Sequential):
-            for inner in layer:
-                self.add(inner)
-        elif isinstance(layer, nn.ConstantPad2d) and layer.value == 0:
-            left, right, top, bottom = layer.padding
-            amounts = np.array([0, 0, top, left, 0, 0, bottom, right], dtype=np.int64)
-            self._node("Pad", [self._constant(amounts)])
         elif not isinstance(layer, nn.Dropout):
             raise ValueError(f"{type(layer).__name__} is no layer of a sample")
 

@@ -1,8 +1,6 @@
 import pickle
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,30 +9,14 @@ from repareto.search.devices.base import Device
 from repareto.search.devices.boards.board import FOLDER
 from repareto.search.devices.host.devices import HostOnnxRuntime, HostOnnxRuntimeInt8, Reference
 from repareto.search.devices.latency import calibration as calibration_module
-from repareto.search.devices.latency.calibration import fit_calibration
 from repareto.search.devices.latency.roofline import REFERENCE, Calibration, HeldOutError
-from repareto.search.devices.latency.samples import random_samples
-from repareto.search.devices.latency.workload import onnx_runtime_work
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device, device_names
-from repareto.search.models import fused_skeleton
 from repareto.search.profiles import read_file, report_on
 from repareto.spaces.errors import UserError
-from repareto.spaces.repcnn import RepCNN
-from repareto.spaces.space import Int
 
 KNOWN = Calibration("onnxruntime", "a core", 4.0, REFERENCE.rates, HeldOutError(48, 0.08, 0.2, 0.98))
 SHAPE = (1, 4, 20)
-
-
-def costed() -> Calibration:
-    """What a general fit might have found: some cost for every term that the tests' networks have."""
-    samples = random_samples(60, np.random.default_rng(0))
-    works = [onnx_runtime_work(read_module(sample.module, sample.input_shape)) for sample in samples]
-    return fit_calibration(works, np.array([5.0 + sum(work.macs for work in network) / 1e4 for network in works]), "x")
-
-
-REFERENCE_WITH_COSTS = costed()
 
 
 def net(width: int = 6) -> nn.Module:
@@ -94,35 +76,13 @@ def test_the_host_calibrates_on_first_use_only(monkeypatch: pytest.MonkeyPatch) 
     assert [host.profile(graph) for graph in graphs] == [HostOnnxRuntime(KNOWN).profile(graph) for graph in graphs]
 
 
-def test_a_study_adapts_the_host_to_its_space_and_keeps_that() -> None:
-    space, rng = RepCNN(stages=Int(1, 2), width=Int(4, 16, step=4)), random.Random(0)
-
-    def draw() -> nn.Module:
-        return fused_skeleton(space, space.draw(rng), (8, 20), 3)
-
-    host, again = HostOnnxRuntime(REFERENCE_WITH_COSTS), HostOnnxRuntime(REFERENCE_WITH_COSTS)
-    graph = read_module(draw(), (1, 8, 20))
-    before = HostOnnxRuntime(REFERENCE_WITH_COSTS).latency(graph).value
-    kept = host.adapt(draw, (8, 20))
-    assert host.latency(graph).value != before
-    assert host.calibration.held_out is not None and host.calibration.held_out.networks == 40
-    again.take_up(kept)
-    assert again.calibration == host.calibration
-
-
-def test_networks_that_cannot_be_timed_leave_the_general_calibration() -> None:
-    for module, shape in ((nn.Sequential(nn.Linear(20, 3), nn.Tanh()), (20,)), (Exponential(), (3, 3))):
-        host = HostOnnxRuntime(KNOWN)
-        assert Calibration.from_json(host.adapt(module.eval, shape)) == host.calibration == KNOWN
-    # None that is quick enough.
-    slow = nn.Sequential(nn.Conv2d(1, 64, 13), nn.Conv2d(64, 64, 13)).eval()
-    assert Calibration.from_json(HostOnnxRuntime(KNOWN).adapt(lambda: slow, (1, 99, 99))) == KNOWN
-
-
-def test_what_is_not_fitted_keeps_nothing() -> None:
-    reference = Reference()
-    assert reference.adapt(lambda: net(), SHAPE[1:]) is None
-    reference.take_up(None)
+def test_a_study_keeps_what_its_estimates_come_from() -> None:
+    later = HostOnnxRuntime(REFERENCE)
+    later.take_up(HostOnnxRuntime(KNOWN).estimates_from())
+    graph = read_module(net(), SHAPE)
+    assert later.latency(graph) == HostOnnxRuntime(KNOWN).latency(graph) != HostOnnxRuntime(REFERENCE).latency(graph)
+    assert Reference().estimates_from() is None
+    Reference().take_up(None)
 
 
 def test_measuring_on_the_host() -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from repareto.search.devices.latency import calibration as module
 from repareto.search.devices.latency.calibration import (
-    adapt,
     calibrate,
     calibration_path,
     held_out_error,
@@ -16,7 +15,6 @@ from repareto.search.devices.latency.calibration import (
     recalibrate,
 )
 from repareto.search.devices.latency.roofline import REFERENCE, Calibration
-from repareto.search.devices.latency.samples import random_samples
 from repareto.spaces.errors import UserError
 
 
@@ -43,18 +41,6 @@ def test_calibrating_this_host(runtime: str, precision: str) -> None:
     assert made.interval is not None and 0 < made.interval[0] < made.interval[1]
     assert made.conditions is not None and 0 <= made.conditions.calm <= 1
     assert Calibration.from_json(made.to_json()) == made
-
-
-def test_adapting_to_some_networks() -> None:
-    general = calibrate(seconds=0.2, cases=42)
-    samples = random_samples(20, np.random.default_rng(5))
-    adapted = adapt(general, "onnxruntime", "fp32", samples, seconds=0.2)
-    assert adapted.runtime == general.runtime and set(adapted.costs_ns) == set(general.costs_ns)
-    assert adapted.costs_ns != general.costs_ns
-    # Each of the twenty was once left out.
-    assert adapted.held_out is not None and adapted.held_out.networks == 20
-    assert adapted.interval is not None and 0 < adapted.interval[0] < adapted.interval[1]
-    assert adapted.conditions is not None and adapted.rates == general.rates
 
 
 @pytest.fixture

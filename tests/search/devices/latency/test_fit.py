@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from repareto.search.devices.latency.calibration import held_out_error
-from repareto.search.devices.latency.fit import adapt_costs, fit_costs, fit_rates
+from repareto.search.devices.latency.fit import fit_costs, fit_rates
 from repareto.search.devices.latency.microbenchmarks import random_networks
 from repareto.search.devices.latency.roofline import Calibration, Rate
 from repareto.search.devices.latency.samples import random_samples
@@ -32,26 +32,6 @@ def test_the_fit_finds_costs_again(works: list[tuple[Work, ...]]) -> None:
     assert error.median < 0.03
     assert error.spearman > 0.99
     assert fit_costs(works[:90], noisy[:90]) == (overhead_us, found)
-
-
-def test_a_few_networks_change_only_what_they_tell_of(works: list[tuple[Work, ...]]) -> None:
-    rng = np.random.default_rng(1)
-    names = sorted({name for network in works for work in network for name, _ in work.terms})
-    costs = {name: rng.uniform(0.1, 0.5) * (1000 if name.endswith(".calls") else 1) for name in names}
-    rates = {"elementwise": Rate(1.0, 1.0, 1.0)}
-    general = Calibration("", "", 4.0, rates, None, costs)
-    # Here, everything takes a quarter more than in general; one reading was disturbed.
-    times_us = 1.25 * np.array([general.latency_us(network) for network in works])
-    disturbed = times_us * np.where(np.arange(len(works)) == 7, 3.0, 1.0)
-    overhead_us, found = adapt_costs(4.0, costs, works[:40], disturbed[:40])
-    adapted = Calibration("", "", overhead_us, rates, None, found)
-    error = held_out_error(np.array([adapted.latency_us(work) for work in works[40:]]), times_us[40:])
-    assert error.median < 0.02 and error.percentile_90 < 0.06
-    # What none of the networks does costs what it did.
-    pools = [[work for work in network if "pool" in work.kind] for network in works[:40]]
-    pool_names = {name for network in pools for work in network for name, _ in work.terms}
-    _, of_pools = adapt_costs(0.0, costs, pools, np.array([1.0 + len(pool) for pool in pools]))
-    assert all(of_pools[name] == pytest.approx(costs[name]) for name in set(costs) - pool_names)
 
 
 def test_the_fit_finds_a_roofline_again() -> None:

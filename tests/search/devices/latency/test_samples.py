@@ -40,12 +40,3 @@ def test_the_same_seed_gives_the_same_networks(samples: list[Sample]) -> None:
 def test_other_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="Tanh is no layer of a sample"):
         onnx_model(Sample(nn.Sequential(nn.Tanh()), (1, 3)))
-
-
-def test_a_chain_may_hold_chains_and_pads() -> None:
-    causal = nn.Sequential(nn.Sequential(nn.ConstantPad2d((2, 0, 1, 1), 0.0), nn.Conv2d(3, 4, 3)), nn.ReLU()).eval()
-    model = onnx_model(Sample(causal, (1, 3, 5, 9)))
-    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
-    assert [operator.kind for operator in read_onnx(model).operators] == ["pad", "conv", "activation"]
-    with pytest.raises(ValueError, match="ConstantPad2d is no layer"):
-        onnx_model(Sample(nn.ConstantPad2d(1, 2.0), (1, 3, 5, 9)))
