@@ -20,6 +20,11 @@ def choose(results: Results, *, number: int | None = None, bounds: Sequence[Budg
     front = results.front
     if not front:
         raise UserError("the front is empty: no candidate was trained in full within the budgets yet")
+    for bound in bounds:
+        if bound.objective.key not in figures_of(front[0]):
+            raise UserError(
+                f"bound {bound.objective.name}: the models have no such figure on their device; leave it out"
+            )
     fitting = [record for record in front if not _broken(record, bounds)]
     if not fitting:
         closest = min(front, key=lambda record: max(bound.excess(figures_of(record)) for bound in bounds))

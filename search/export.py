@@ -114,12 +114,12 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
         _refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
 
 
-def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any] | None:
-    """Write a causal network as one that listens hop by hop, and say what a hop costs; None for any other network."""
+def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any]:
+    """Write a causal network as one that listens hop by hop, in float32, and say what a hop costs; else why not."""
     try:
         stream = streaming(model, inputs.shape[1:])
-    except UserError:
-        return None
+    except UserError as error:
+        return {"refused": str(error)}
     content = streaming_onnx(stream, inputs.shape[1:], labels)
     difference = largest_stream_difference(content, model, inputs)
     _refuse_difference(path.name, difference)
@@ -127,6 +127,7 @@ def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str],
     latency = OnnxStream(content).measure_latency_us()
     return {
         "file": path.name,
+        "precision": "fp32",
         "hop_frames": stream.hop_frames,
         "window_hops": stream.window_hops,
         "state_bytes": 4 * stream.state_values,
@@ -190,6 +191,7 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             *_about_what_ships(manifest),
             f"`model.onnx` and `model.pt2` take float32 features {shape} and return logits. `manifest.json` has how",
             "features are made (`front_end`), where each figure comes from, and the SHA-256 of each file.",
+            *_about_the_stream(manifest["streaming"]),
             "",
             "```python",
             "import numpy as np, onnxruntime",
@@ -200,6 +202,17 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             "",
         ]
     )
+
+
+def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
+    if "refused" in streaming:
+        return []
+    return [
+        f"`{streaming['file']}` listens: it takes {streaming['hop_frames']} new frames at a time and the states "
+        "that it gave for those before (zeros at first).",
+        f"The states hold {streaming['state_bytes']} bytes; a hop took {streaming['hop_latency_us']['minimum']:.1f} us "
+        "in ONNX Runtime on the machine that exported it. It computes in float32.",
+    ]
 
 
 def _about_what_ships(manifest: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +50,27 @@ class Listener:
             raise UserError(f"{folder}: its model takes {front_end.get('kind')}, and only log_mel can be listened to")
         path = folder / STREAM_FILE
         if not path.exists():
-            raise UserError(
-                f"{folder}: has no {STREAM_FILE} (search a space with padding: causal, and export it again)"
-            )
-        self._model = OnnxStream(path.read_bytes())
+            reason = manifest.get("streaming", {}).get("refused", "it was exported by an older version")
+            raise UserError(f"{folder}: has no {STREAM_FILE}: {reason}")
+        try:
+            self._model = OnnxStream(path.read_bytes())
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         self._detector = detector or Detector()
         log_mel = LogMel.from_front_end(front_end)
         self.sample_rate_hz = log_mel.sample_rate_hz
         self._features = FeatureStream(log_mel)
         self._normalisation = Normalisation.from_front_end(front_end)
-        self._words = [(i, word) for i, word in enumerate(self._model.labels) if word not in (UNKNOWN, SILENCE)]
+        self._places = [i for i, label in enumerate(self._model.labels) if label not in (UNKNOWN, SILENCE)]
+        self.words = tuple(self._model.labels[place] for place in self._places)
+        """What can be detected."""
         self._frames = np.zeros((log_mel.bands, 0), np.float32)
         self._recent: deque[np.ndarray] = deque(maxlen=self._detector.smoothing_hops)
         self._hops = 0
-        self._quiet_until = 0.0
-        self._hop_seconds = self._model.hop_shape[-1] * log_mel.hop_samples / log_mel.sample_rate_hz
+        self._quiet_hops = 0
+        """Hops at which nothing is detected yet."""
+        self.hop_seconds = self._model.hop_shape[-1] * log_mel.hop_samples / log_mel.sample_rate_hz
         self._heard, self._clipped, self._peak = 0, 0, 0.0
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What can be detected."""
-        return tuple(word for _, word in self._words)
 
     @property
     def heard_seconds(self) -> float:
@@ -77,21 +78,26 @@ class Listener:
 
     def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[Detection]:
         """Each detection as soon as its hop is in."""
+        for scores in self.scores(blocks):
+            detection = self._detect(self._hops * self.hop_seconds, scores)
+            if detection is not None:
+                yield detection
+
+    def scores(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The probability of each of ``words`` after each hop, not averaged; 0 before the first whole window."""
         for block in blocks:
             self._note_level(block)
             self._frames = np.concatenate([self._frames, self._features.push(block)], axis=1)
             hop_frames = self._model.hop_shape[-1]
             while self._frames.shape[1] >= hop_frames:
                 hop, self._frames = self._frames[:, :hop_frames], self._frames[:, hop_frames:]
-                detection = self._step(hop)
-                if detection is not None:
-                    yield detection
+                yield self._score(hop)
 
     def remarks(self) -> list[str]:
         """What a user should know of the sound: nothing, where all is well."""
         if not self._heard:
             return ["nothing was heard: the sound is empty"]
-        window_seconds = self._model.window_hops * self._hop_seconds
+        window_seconds = self._model.window_hops * self.hop_seconds
         found = []
         if self.heard_seconds < window_seconds:
             found.append(f"the sound lasts {self.heard_seconds:.2f} s, less than a window of {window_seconds:.2f} s")
@@ -107,20 +113,27 @@ class Listener:
         self._clipped += int((level >= _CLIPPED_LEVEL).sum())
         self._peak = max(self._peak, float(level.max(initial=0.0)))
 
-    def _step(self, hop: np.ndarray) -> Detection | None:
+    def _score(self, hop: np.ndarray) -> np.ndarray:
         logits = self._model.step(self._normalisation.apply(hop).reshape(self._model.hop_shape))
         self._hops += 1
         if self._hops < self._model.window_hops:
-            return None
+            return np.zeros(len(self._places))
         exponentials = np.exp(logits - logits.max())
-        self._recent.append(exponentials / exponentials.sum())
-        now = self._hops * self._hop_seconds
-        scores = np.mean(self._recent, axis=0)
-        index, word = max(self._words, key=lambda found: scores[found[0]])
-        if scores[index] < self._detector.threshold or now <= self._quiet_until:
+        return (exponentials / exponentials.sum())[self._places]
+
+    def _detect(self, seconds: float, scores: np.ndarray) -> Detection | None:
+        """What :meth:`Detector.detections` finds in a whole stream, hop by hop."""
+        self._recent.append(scores)
+        if self._quiet_hops:
+            self._quiet_hops -= 1
             return None
-        self._quiet_until = now + self._detector.pause_seconds
-        return Detection(now, word, float(scores[index]))
+        smoothed = np.mean(self._recent, axis=0)
+        place = int(smoothed.argmax())
+        # Written so that NaN is no detection.
+        if not smoothed[place] >= self._detector.threshold:
+            return None
+        self._quiet_hops = self._detector.pause_hops(self.hop_seconds)
+        return Detection(seconds, self.words[place], float(smoothed[place]))
 
 
 def detector_of(threshold: float | None, smoothing_hops: int | None, pause: str | None) -> Detector:
@@ -134,6 +147,8 @@ def detector_of(threshold: float | None, smoothing_hops: int | None, pause: str 
 
 
 def _seconds(pause: str) -> float:
+    if pause.strip() in ("0", "0s"):
+        return 0.0
     try:
         return parse_quantity(pause, "duration") / 1e6
     except UserError as error:
@@ -146,7 +161,9 @@ def blocks_of(sound: str, rate_hz: int | None, sample_rate_hz: int) -> Iterator[
     Raises :class:`UserError` where the file does not decode, and for a rate beside a file, which has its own.
     """
     if sound == "-":
-        yield from pcm_blocks(sys.stdin.buffer, rate_hz or sample_rate_hz, sample_rate_hz)
+        pipe = sys.stdin.buffer
+        assert isinstance(pipe, BufferedIOBase)
+        yield from pcm_blocks(pipe, rate_hz or sample_rate_hz, sample_rate_hz)
         return
     if rate_hz is not None:
         raise UserError(f"--rate {rate_hz}: {sound} says its own rate (leave it out, or pipe raw samples to -)")
@@ -161,5 +178,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: is no export (its manifest.json cannot be read)") from error
-    assert isinstance(manifest, dict)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("front_end"), dict):
+        raise UserError(f"{folder}: is no export (its manifest.json has no front_end)")
     return manifest

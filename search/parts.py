@@ -29,14 +29,13 @@ class Parts:
         self.data: DataSource = construct("data", data_source(config.data["source"]), source)
         self.training: TrainingConfig = construct("training", TrainingConfig, config.training)
         self.device: Device = device(config.device)
-        self._refuse_unclaimed()
         if self.training.quantization_aware_epochs and not self.device.quantises:
             raise UserError(
                 f"training.quantization_aware_epochs = {self.training.quantization_aware_epochs}: "
                 f"device {config.device} runs {self.device.precision}, which is not quantised (take the key out)"
             )
 
-    def _refuse_unclaimed(self) -> None:
+    def refuse_unclaimed(self) -> None:
         """Raise :class:`UserError` where the search would be decided by a figure that the device has not."""
         for key, names in (("objectives", self.config.objectives), ("budgets", self.config.budgets)):
             if "latency" in names and not self.device.claims_latency:

@@ -128,9 +128,8 @@ def _refuse_foreign(subject: Subject, device: Device) -> None:
     """Raise :class:`UserError` for a file that another runtime takes, or that is in another precision for good."""
     suffix, own = subject.suffix, Path(device.file_name).suffix
     if suffix in (".onnx", ".tflite") and suffix != own:
-        raise UserError(
-            f"{subject.path}: {device.name} runs {own} files (give one, a .pt2 or a config, or name another device)"
-        )
+        given = "give one, a .pt2" if own in MODEL_SUFFIXES else "give a .pt2"
+        raise UserError(f"{subject.path}: {device.name} runs {own} files ({given} or a config, or name another device)")
     # A float32 ONNX file is what an int8 one is made from.
     is_final = suffix == ".tflite" or (suffix == ".onnx" and subject.precision == "int8")
     if is_final and subject.precision != device.precision:
@@ -148,6 +147,8 @@ def _profile(subject: Subject, device: Device, measure: bool) -> Profile:
     planned = device.profile(subject.graph)
     own = Path(device.file_name).suffix
     if subject.path is None or subject.suffix != own or subject.precision != device.precision:
+        if measure and own not in MODEL_SUFFIXES:
+            raise UserError(f"--measure: {own} files are measured where they are made, by `search` and `export`")
         if measure:
             raise UserError(
                 f"--measure: {device.name} measures {device.precision} {own} files "

@@ -66,6 +66,7 @@ def run_search(
     time_budget_seconds = time_budget_seconds or config.search.time_budget_seconds
     deadline = started + time_budget_seconds if time_budget_seconds else math.inf
     parts = Parts(config)
+    parts.refuse_unclaimed()
     refuse_unknown_store(config.store)
     _refuse_lost_store(config.store)
     with hold_lease(config.ledger_address, config.study) as lease:

@@ -86,11 +86,20 @@ class MLPerfTiny(SearchSpace):
         return network
 
 
-def ds_cnn(input_shape: tuple[int, ...], classes: int, filters: int = 64, blocks: int = 4) -> nn.Sequential:
-    """Keyword spotting: a convolution and depthwise separable ones, after Hello Edge (arXiv 1711.07128)."""
+def ds_cnn(
+    input_shape: tuple[int, ...],
+    classes: int,
+    filters: int = 64,
+    blocks: int = 4,
+    kernel: tuple[int, int] = (10, 4),
+) -> nn.Sequential:
+    """Keyword spotting: a convolution and depthwise separable ones, after Hello Edge (arXiv 1711.07128).
+
+    Features are (1, frames, coefficients), and so is the first ``kernel``.
+    """
     channels, height, width = input_shape
     rows, columns = -(-height // 2), -(-width // 2)
-    layers: list[nn.Module] = [_conv(channels, filters, (10, 4), 2, (height, width)), nn.ReLU(), nn.Dropout(0.2)]
+    layers: list[nn.Module] = [_conv(channels, filters, kernel, 2, (height, width)), nn.ReLU(), nn.Dropout(0.2)]
     for _ in range(blocks):
         layers += _separable(filters, filters, 1, (rows, columns))
     # As published: of 25 frames, the last stays out of the pool.

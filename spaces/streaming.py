@@ -139,14 +139,19 @@ class _Builder:
     def _convolve(self, layer: nn.Conv1d | nn.Conv2d) -> None:
         past = (layer.kernel_size[-1] - 1) * layer.dilation[-1]
         if isinstance(layer.padding, str) or layer.padding[-1] or self._padded != past:
-            raise UserError(f"{_title(layer)} is not causal: it looks at later frames (build it with causal padding)")
+            raise UserError(
+                f"{_title(layer)} is not causal: it needs {past} frames of padding before the window and none after "
+                "(build it with padding: causal)"
+            )
         self._padded = 0
         self._over_time(layer, past)
         self._hop *= layer.stride[-1]
 
     def _pool(self, layer: nn.AvgPool1d | nn.AvgPool2d) -> None:
-        size = layer.kernel_size
-        frames = size if isinstance(size, int) else size[-1]
+        frames, stride = (size if isinstance(size, int) else size[-1] for size in (layer.kernel_size, layer.stride))
+        if frames == stride == 1 < self._x.shape[-1]:
+            self._layers.append(layer)  # over bands alone
+            return
         if frames != self._x.shape[-1]:
             raise UserError(f"{_title(layer)} pools {frames} of {self._x.shape[-1]} frames; a stream pools all or none")
         self._window_hops = frames

@@ -45,9 +45,14 @@ class Detector:
         starts = np.maximum(0, ends - self.smoothing_hops)
         return (sums[ends] - sums[starts]) / (ends - starts)
 
+    def pause_hops(self, hop_seconds: float) -> int:
+        """The hops after a detection at which nothing is detected: those that end within the pause."""
+        # Of a quotient that is a whole number but for rounding, that number.
+        return math.floor(self.pause_seconds / hop_seconds + 1e-9)
+
     def detections(self, smoothed: np.ndarray, hop_seconds: float) -> np.ndarray:
         """The hops, ascending, at which something is detected in smoothed scores (h,)."""
-        pause_hops = math.ceil(self.pause_seconds / hop_seconds)
+        pause_hops = self.pause_hops(hop_seconds)
         found: list[int] = []
         reached = np.flatnonzero(smoothed >= self.threshold)
         place = 0

@@ -173,11 +173,6 @@ class FeatureStream:
         self._log_mel, self._mel = log_mel, _Mel(log_mel)
         self._samples = np.zeros(log_mel.past_samples, np.float32)
 
-    @property
-    def waiting_samples(self) -> int:
-        """Samples of a hop that is not full yet."""
-        return len(self._samples) - self._log_mel.past_samples
-
     def push(self, samples: np.ndarray) -> np.ndarray:
         """The frames (b, t) that ``samples`` (s,) complete, t may be 0."""
         held = np.concatenate([self._samples, samples.astype(np.float32)])

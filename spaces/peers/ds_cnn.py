@@ -25,7 +25,8 @@ class DSCNN(SearchSpace):
         return (Parameter("width", self.width), Parameter("blocks", self.blocks))
 
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        # Frames come first there, as in MLPerf Tiny's features.
         bands, frames = bands_and_frames(self.name, input_shape)
-        network = ds_cnn((1, bands, frames), classes, candidate.integer("width"), candidate.integer("blocks"))
+        width, blocks = candidate.integer("width"), candidate.integer("blocks")
+        # MLPerf Tiny has its frames first: the same kernel, ten frames long.
+        network = ds_cnn((1, bands, frames), classes, width, blocks, kernel=(4, 10))
         return nn.Sequential(*as_image(input_shape), *network)

@@ -14,6 +14,7 @@ from .inputs import as_line, bands_and_frames, pool_and_classify
 
 _FIRST_KERNEL, _KERNEL_STEP = 13, 2
 _OUTER = 128
+_DROPOUT = 0.1
 
 
 class SeparableResidual(nn.Module):
@@ -42,7 +43,6 @@ class MatchboxNet(SearchSpace):
     blocks: Int = Int(1, 6)
     repeats: Int = Int(1, 3)
     width: Int = Int(16, 112, step=16)
-    dropout: float = 0.1
 
     def parameters(self) -> tuple[Parameter, ...]:
         return (Parameter("blocks", self.blocks), Parameter("repeats", self.repeats), Parameter("width", self.width))
@@ -54,11 +54,11 @@ class MatchboxNet(SearchSpace):
         read = _OUTER
         for block in range(candidate.integer("blocks")):
             kernel = _FIRST_KERNEL + _KERNEL_STEP * block
-            layers.append(SeparableResidual(read, width, kernel, candidate.integer("repeats"), self.dropout))
+            layers.append(SeparableResidual(read, width, kernel, candidate.integer("repeats"), _DROPOUT))
             read = width
         layers += [*_separable(read, _OUTER, 29, dilation=2), nn.ReLU()]
         layers += [normed_conv(_OUTER, _OUTER, (1, 1)), nn.ReLU()]
-        return nn.Sequential(*layers, *pool_and_classify(_OUTER, frames, classes, self.dropout))
+        return nn.Sequential(*layers, *pool_and_classify(_OUTER, frames, classes, _DROPOUT))
 
 
 def _separable(read: int, written: int, kernel: int, dilation: int = 1) -> list[nn.Module]:

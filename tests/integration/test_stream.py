@@ -88,8 +88,10 @@ def test_the_exported_stream_answers_as_its_window_does(export) -> None:
     manifest = json.loads((export / "manifest.json").read_text())
     streaming = manifest["streaming"]
     assert streaming["file"] == "streaming.onnx" and streaming["file"] in manifest["sha256"]
+    assert streaming["precision"] == "fp32"
     assert 0 <= streaming["largest_difference_from_window"] <= 1e-4
     assert streaming["hop_frames"] == 4 and streaming["state_bytes"] > 0
+    assert f"The states hold {streaming['state_bytes']} bytes" in (export / "README.md").read_text()
     assert 0 < streaming["hop_latency_us"]["minimum"] <= streaming["hop_latency_us"]["median"]
 
 
@@ -118,7 +120,7 @@ def test_words_are_heard_in_a_pipe(export, recording, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("nowhere.wav",), "nowhere.wav: "),
+        (("nowhere.wav",), "nowhere.wav: no such file"),
         (("sweeps.txt",), "sweeps.txt: format not recogni"),
         (("sweeps.txt", "--rate", "8000"), "--rate 8000: sweeps.txt says its own rate"),
         (("-", "--threshold", "2"), "threshold 2.0: is a probability"),

@@ -105,3 +105,18 @@ def test_a_network_of_same_padding_is_refused() -> None:
 def test_a_padding_that_does_not_exist_is_refused() -> None:
     with pytest.raises(UserError, match=r"space.padding: 'valid' is not same or causal"):
         load_space({"name": "repcnn", "padding": "valid"})
+
+
+def test_a_pool_over_bands_is_none_over_frames() -> None:
+    network = nn.Sequential(
+        nn.AvgPool2d((4, 1)),
+        nn.ConstantPad2d((2, 0, 0, 0), 0.0),
+        nn.Conv2d(1, 2, (1, 3)),
+        nn.AvgPool2d((1, 9)),
+        nn.Flatten(),
+    ).eval()
+    stream, sound = streaming(network, (1, 4, 9)), torch.randn(1, 1, 4, 9)
+    states = stream.silence()
+    for hop in sound.split(1, dim=-1):
+        logits, *states = stream(hop, *states)
+    torch.testing.assert_close(logits, network(sound))

@@ -41,13 +41,19 @@ def test_detections_are_those_of_the_definition(
     smoothed = detector.smoothed(np.array(values))
     means = [np.mean(values[max(0, hop + 1 - smoothing) : hop + 1]) for hop in range(len(values))]
     assert np.allclose(smoothed, means, atol=1e-12)
-    pause = int(np.ceil(detector.pause_seconds / HOP_SECONDS))
-    assert detector.detections(smoothed, HOP_SECONDS).tolist() == one_by_one(smoothed, threshold, pause)
+    assert detector.detections(smoothed, HOP_SECONDS).tolist() == one_by_one(smoothed, threshold, pause_hops)
 
 
 def test_after_a_detection_nothing_is_detected_for_a_pause() -> None:
     detector = Detector(0.5, 1, 1.0)
     assert detector.detections(scores(10, 15, 20, 21), HOP_SECONDS).tolist() == [10, 21]
+
+
+def test_a_pause_ends_with_the_last_hop_within_it() -> None:
+    assert Detector(pause_seconds=1.0).pause_hops(0.08) == 12  # 0.96 s; the next hop ends after 1.04
+    assert Detector(pause_seconds=1.0).pause_hops(0.02) == 50
+    assert Detector(pause_seconds=0.3).pause_hops(0.1) == 3  # not 2, which is what rounding down gives
+    assert Detector(pause_seconds=0.0).pause_hops(0.1) == 0
 
 
 def test_averaging_needs_more_than_one_high_score() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -21,21 +21,27 @@ def file_blocks(path: Path, sample_rate_hz: int) -> Iterator[np.ndarray]:
     """
     import soundfile
 
+    if not path.is_file():
+        raise UnreadableAudio("no such file")
     try:
         with soundfile.SoundFile(path) as file:
             rate_hz, promised, read = file.samplerate, file.frames, 0
             resample = _Resampler(rate_hz, sample_rate_hz)
             for block in file.blocks(round(_BLOCK_SECONDS * rate_hz), dtype="float32", always_2d=True):
                 read += len(block)
+                if not np.isfinite(block).all():
+                    raise UnreadableAudio("holds samples that are no numbers")
                 yield resample(block.mean(axis=1))
             if read < promised:
                 raise UnreadableAudio(f"ends after {read} of {promised} samples")
             yield resample.rest()
     except (soundfile.SoundFileError, OSError) as error:
         raise UnreadableAudio(reason(error)) from error
+    except TypeError as error:  # the suffix .raw: what it holds is not said in it
+        raise UnreadableAudio("raw samples come from a pipe: `repareto stream … - --rate N < FILE`") from error
 
 
-def pcm_blocks(pipe: BinaryIO, rate_hz: int, sample_rate_hz: int) -> Iterator[np.ndarray]:
+def pcm_blocks(pipe: BufferedIOBase, rate_hz: int, sample_rate_hz: int) -> Iterator[np.ndarray]:
     """Blocks (samples,) of raw PCM, 16 bit, little-endian, mono, at ``rate_hz``, resampled to ``sample_rate_hz``.
 
     A pipe that closes within a sample loses that sample.
@@ -43,7 +49,8 @@ def pcm_blocks(pipe: BinaryIO, rate_hz: int, sample_rate_hz: int) -> Iterator[np
     resample = _Resampler(rate_hz, sample_rate_hz)
     block_bytes = 2 * round(_BLOCK_SECONDS * rate_hz)
     odd = b""
-    while content := pipe.read(block_bytes):
+    # Not all of a block is waited for: a microphone gives some at a time.
+    while content := pipe.read1(block_bytes):
         content = odd + content
         whole = len(content) - len(content) % 2
         odd = content[whole:]

@@ -6,7 +6,6 @@ from typing import Any
 
 from ..extras import require
 from ..graph import Graph
-from ..memory import MemoryPlan
 from ..profile import Figure, Profile
 from ..tflite.device import TfliteDevice
 from . import cortex_m, ethos_u
@@ -25,6 +24,8 @@ class BoardDevice(TfliteDevice):
         super().__init__()
         board = load_board(name)
         self.tool = CortexM(board) if isinstance(board, CortexMBoard) else EthosU(board)
+        if isinstance(self.tool, CortexM):
+            self.memory_rules = self.tool.memory_rules  # an Ethos-U's plan is that before Vela's scheduling
         self.name = name
         self.runtime = cortex_m.RUNTIME if isinstance(board, CortexMBoard) else ethos_u.RUNTIME
 
@@ -42,12 +43,6 @@ class BoardDevice(TfliteDevice):
     def layer_times_us(self, graph: Graph) -> tuple[float, ...] | None:
         """The board's table, for each kernel; an accelerator overlaps its layers."""
         return self.tool.layer_times_us(self.lowered(graph)) if isinstance(self.tool, CortexM) else None
-
-    def memory_plan(self, graph: Graph) -> MemoryPlan:
-        """The head of TensorFlow Lite Micro's arena, with the board's kernels; for an Ethos-U without Vela."""
-        if isinstance(self.tool, CortexM):
-            return self.tool.memory_plan(self.lowered(graph))
-        return super().memory_plan(graph)
 
     def profile_file(self, content: bytes, graph: Graph) -> Profile | None:
         """The profile of a ``.tflite`` file from its bytes; None where its graph tells as much."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from ....spaces.errors import UserError
 from ..extras import require
+from ..shipped import first_line
 
 EXTRA = "executorch"
 
@@ -35,7 +36,7 @@ def make_program(module: nn.Module, input_shape: Sequence[int], samples: np.ndar
             lowered = exir.to_edge_transform_and_lower(captured, partitioner=[partition.XnnpackPartitioner()])
             return bytes(lowered.to_executorch().buffer)
         except Exception as error:  # its passes raise what they like: the module is at fault, not the search
-            raise UserError(f"ExecuTorch cannot lower the model: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"ExecuTorch cannot lower the model: {first_line(error)}") from error
 
 
 def _quantised(captured: torch.export.ExportedProgram, samples: np.ndarray) -> nn.Module:
@@ -61,7 +62,7 @@ def run_program(content: bytes, features: np.ndarray) -> np.ndarray:
         rows = [torch.from_numpy(np.ascontiguousarray(row[None], dtype=np.float32)) for row in features]
         return np.concatenate([method.execute([row])[0].numpy().copy() for row in rows])
     except RuntimeError as error:
-        raise UserError(f"ExecuTorch cannot run the file: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(f"ExecuTorch cannot run the file: {first_line(error)}") from error
 
 
 def undelegated_operators(content: bytes) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def _plan(content: bytes) -> Any:
     try:
         found = serialize.deserialize_pte_binary(content)
     except Exception as error:  # flatbuffers that do not hold raise anything
-        raise UserError(f"not an ExecuTorch program: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(f"not an ExecuTorch program: {first_line(error)}") from error
     return getattr(found, "program", found).execution_plan[0]
 
 
@@ -88,7 +89,7 @@ def _load(content: bytes) -> Any:
     try:
         return runtime.Runtime.get().load_program(content)
     except RuntimeError as error:
-        raise UserError(f"not an ExecuTorch program: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(f"not an ExecuTorch program: {first_line(error)}") from error
 
 
 def _part(name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ....spaces.errors import UserError
 from ..base import Device
 from ..extras import require
 from ..fusion import fuse_kernels
@@ -67,8 +68,14 @@ class Calibrated(Device):
 
     def take_up(self, kept: str | None) -> None:
         """Estimate by a calibration that a study kept."""
-        if kept is not None:
+        if kept is None:
+            return
+        try:
             self.calibration = Calibration.from_json(kept)
+        except ValueError as error:
+            raise UserError(
+                f"the study's calibration of {self.name} is of another version; use that version"
+            ) from error
 
     @abstractmethod
     def works(self, graph: Graph) -> tuple[Work, ...]:

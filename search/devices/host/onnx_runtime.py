@@ -16,7 +16,7 @@ import torch
 
 from ....spaces.errors import UserError
 from ..latency.timing import Latency, time_single_runs
-from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
+from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, first_line
 
 BATCH_NAME = "batch"
 _BATCHES_TO_COMPARE = (1, 3)
@@ -76,7 +76,7 @@ def exported(
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise UserError(f"{title}: cannot be exported to ONNX: {reason}") from error
     assert program is not None
     model = program.model_proto
@@ -172,7 +172,7 @@ def make_session(source: str | Path | bytes, profile_prefix: str = "") -> Any:
         )
     except Exception as error:  # its exceptions share no public base class
         title = "ONNX model" if isinstance(source, bytes) else str(source)
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{title}: ONNX Runtime does not load it: {reason}") from error
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ....spaces.errors import UserError
 from ..graph import Graph, TensorInfo
+from ..memory import MemoryRules
 from ..readers.torch_reader import read_module
 from ..shipped import LABELS_KEY
 from .builder import Value
@@ -28,18 +29,20 @@ def convert(
     precision: str,
     samples: np.ndarray | None = None,
     labels: Sequence[str] | None = None,
+    rules: MemoryRules | None = None,
 ) -> bytes:
     """The ``.tflite`` file of a fused ``module`` in evaluation mode, for inputs of ``input_shape`` with a batch of 1.
 
     ``samples`` of shape (n, *input_shape[1:]), training features as torch takes them, set the ranges of an int8 file.
-    ``labels`` are kept as JSON in the metadata "repareto.labels".
+    ``labels`` are kept as JSON in the metadata "repareto.labels". ``rules`` are the target's, by which operators are
+    ordered.
 
     A module on ``meta`` gets seeded random weights, and an int8 file made-up ranges where there are no samples: what it
     costs is what the real one costs, what it answers means nothing. Raises ``UserError`` for what ``lower`` and
     ``read_module`` refuse, for weights that are not finite, and for samples of another shape.
     """
     graph = read_module(module, input_shape)
-    lowered = lower_with_recipes(graph, precision)
+    lowered = lower_with_recipes(graph, precision, rules)
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         values = random_constants(graph)
         samples = None

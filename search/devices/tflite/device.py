@@ -19,7 +19,7 @@ class TfliteDevice(Device):
         from .lower import lower
 
         is_torch = any(str(operator.attribute("operator")).startswith("aten.") for operator in graph.operators)
-        return lower(graph, self.precision) if is_torch else graph
+        return lower(graph, self.precision, self.memory_rules) if is_torch else graph
 
     def convert(
         self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
@@ -28,7 +28,7 @@ class TfliteDevice(Device):
         from .convert import convert
 
         assert samples is not None or not self.quantises, "an int8 model needs samples"
-        return convert(module, (1, *input_shape), self.precision, samples, labels)
+        return convert(module, (1, *input_shape), self.precision, samples, labels, self.memory_rules)
 
     def run(self, content: bytes, features: np.ndarray) -> np.ndarray:
         """The logits of LiteRT, whose integer kernels round as the boards' do, to a step or so."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ....spaces.errors import UserError
 from ..graph import Graph, Operator, TensorInfo
+from ..memory import MemoryRules
 from ..operator_order import best_order
 from . import layout as layouts
 from . import moves, pointwise, pools, products
@@ -56,18 +57,18 @@ class Lowered:
     outputs: tuple[Value, ...]
 
 
-def lower(graph: Graph, precision: str) -> Graph:
+def lower(graph: Graph, precision: str, rules: MemoryRules | None = None) -> Graph:
     """The TFLite operators that compute what ``graph``, read by ``torch_reader``, computes.
 
     Channels last, activations of the ``precision`` ("fp32" or "int8"; int8 weights, int32 biases), activations fused
-    where TFLite fuses them, views left out where they move nothing, in the order that needs the least memory. Weights
-    keep their names in torch.
+    where TFLite fuses them, views left out where they move nothing, in the order that needs the least memory by the
+    ``rules`` of the target. Weights keep their names in torch.
     Raises ``UserError`` that names the operator for one that has no lowering, and for a batch other than one.
     """
-    return lower_with_recipes(graph, precision).graph
+    return lower_with_recipes(graph, precision, rules).graph
 
 
-def lower_with_recipes(graph: Graph, precision: str) -> Lowered:
+def lower_with_recipes(graph: Graph, precision: str, rules: MemoryRules | None = None) -> Lowered:
     """``lower``, with what is needed to write the file."""
     if precision not in PRECISIONS:
         raise UserError(f'precision "{precision}": TFLite files are written in fp32 or int8')
@@ -87,7 +88,7 @@ def lower_with_recipes(graph: Graph, precision: str) -> Lowered:
     best = min(attempts, key=lambda attempt: attempt[0])[1]
     graph = to_int8(best.graph) if precision == "int8" else best.graph
     # TFLite runs operators in the order of the file.
-    return replace(best, graph=best_order(graph))
+    return replace(best, graph=best_order(graph, rules))
 
 
 def _input_forms(shape: Shape) -> list[tuple[Layout, Shape]]:

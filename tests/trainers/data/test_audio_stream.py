@@ -43,8 +43,8 @@ def test_raw_samples_come_from_a_pipe() -> None:
 class Trickle(io.BytesIO):
     """A pipe that gives an odd number of bytes at a time."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(min(777, size or 777))
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(min(777, size or 777))
 
 
 def test_samples_may_come_in_halves() -> None:
@@ -55,11 +55,20 @@ def test_samples_may_come_in_halves() -> None:
 
 
 def test_what_does_not_decode_is_said(tmp_path: Path) -> None:
-    broken, cut = tmp_path / "broken.wav", tmp_path / "cut.wav"
+    broken, cut, odd, raw = (tmp_path / name for name in ("broken.wav", "cut.flac", "odd.wav", "sound.raw"))
     broken.write_bytes(b"no sound at all")
     with pytest.raises(UnreadableAudio, match="format not recogni"):
         list(file_blocks(broken, RATE_HZ))
-    with pytest.raises(UnreadableAudio, match=r"(?i)no such file|system error"):
+    with pytest.raises(UnreadableAudio, match="no such file"):
         list(file_blocks(tmp_path / "missing.wav", RATE_HZ))
-    soundfile.write(cut, sound(1.0, RATE_HZ), RATE_HZ, subtype="FLOAT")
-    assert len(np.concatenate(list(file_blocks(cut, RATE_HZ)))) == RATE_HZ
+    raw.write_bytes(bytes(3200))
+    with pytest.raises(UnreadableAudio, match="raw samples come from a pipe"):
+        list(file_blocks(raw, RATE_HZ))
+    soundfile.write(odd, np.array([0.0, np.nan, 0.5], np.float32), RATE_HZ, subtype="FLOAT")
+    with pytest.raises(UnreadableAudio, match="no numbers"):
+        list(file_blocks(odd, RATE_HZ))
+    noise = np.random.default_rng(0).normal(0, 0.1, 10 * RATE_HZ)
+    soundfile.write(cut, noise, RATE_HZ)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    with pytest.raises(UnreadableAudio):
+        list(file_blocks(cut, RATE_HZ))

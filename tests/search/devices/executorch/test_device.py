@@ -98,4 +98,4 @@ def test_a_search_by_latency_is_refused(settings: dict[str, object], place: str,
         **settings,  # type: ignore[arg-type]
     )
     with pytest.raises(UserError, match=f"{place}: latency: mobile-xnnpack claims none"):
-        Parts(config)
+        Parts(config).refuse_unclaimed()
