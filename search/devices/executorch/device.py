@@ -10,6 +10,7 @@ import torch
 from ..base import Device
 from ..extras import require
 from ..graph import Graph
+from ..host.file_sizes import planned_flash
 from ..host.onnx_quantize import quantised_graph
 from ..profile import Figure, Profile
 from .program import EXTRA, make_program, planned_buffer_bytes, run_program, undelegated_operators
@@ -32,6 +33,10 @@ class MobileXnnpack(Device):
 
     def latency(self, _graph: Graph) -> None:
         """None: no latency on ARM is claimed."""
+
+    def flash(self, graph: Graph) -> Figure:
+        """The size that the file will have."""
+        return planned_flash(self.lowered(graph), self.file_name)
 
     def convert(
         self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, _labels: Sequence[str]
@@ -62,7 +67,7 @@ class MobileXnnpack(Device):
         return {
             "latency": "none is claimed",
             "memory": "planned",
-            "flash": "weights, file at the end",
+            "flash": "planned, file at the end",
             "error": None,
             "calibrated": None,
         }

@@ -20,7 +20,7 @@ from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
 from ..tflite.device import TfliteDevice
-from .file_sizes import planned_file_bytes
+from .file_sizes import planned_flash
 from .onnx_quantize import quantise_onnx, quantised_graph
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ class Calibrated(Device):
 
     def flash(self, graph: Graph) -> Figure:
         """The size that the file will have."""
-        planned = planned_file_bytes(self.lowered(graph), self.file_name)
-        return Figure(planned, "bytes", "planned", "weights, and the file's structure to within a few per cent of it")
+        return planned_flash(self.lowered(graph), self.file_name)
 
     def timed(self, content: bytes, planned: Profile, latency: Latency) -> Profile:
         """``planned`` with a measured latency and the size of the file."""

@@ -61,10 +61,14 @@ def test_figures_are_planned_and_no_latency_is_claimed() -> None:
     content = device.convert(net(), SHAPE, None, [])
     measured = device.measure(content, planned)
     assert (measured.flash_bytes.value, measured.flash_bytes.method) == (len(content), "measured")
+    assert planned.value("flash_bytes") == pytest.approx(len(content), rel=0.15)
     # The input and the output are ExecuTorch's own: 60 and 4 floats, each rounded up to a multiple of 64 bytes.
     assert "ExecuTorch sets 320 bytes" in str(measured.peak_memory_bytes.error)
     assert "latency_us" not in {difference.name for difference in compare(planned, measured)}
     int8 = MobileXnnpackInt8().profile(graph)
+    samples = np.zeros((2, *SHAPE), np.float32)
+    quantised = MobileXnnpackInt8().convert(net(), SHAPE, samples, [])
+    assert int8.value("flash_bytes") == pytest.approx(len(quantised), rel=0.15)
     # Where features come in, they are float and become int8.
     assert int8.value("peak_memory_bytes") == 4 * 60 + 64
 
