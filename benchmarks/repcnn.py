@@ -211,7 +211,8 @@ def main() -> None:
         claims, rows = measure(tasks, seeds=2, epochs=1, clips=600)
     else:
         claims, rows = measure(tasks, options.seeds, options.epochs, clips=10800)
-    command = "make bench-repcnn" + (" DATA=folder" if options.data else "")
+    command = f"python -m benchmarks.repcnn --seeds {options.seeds} --epochs {options.epochs}"
+    command += " --data FOLDER" if options.data else ""
     publish("repcnn", command, claims, [asdict(row) for row in rows], quick=options.quick, out=options.out)
 
 
