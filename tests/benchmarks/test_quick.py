@@ -43,6 +43,14 @@ def test_first_light(tmp_path):
     check_claims(publish("first_light", tmp_path), *(f"first_light.{name}" for name in names))
 
 
+def test_repcnn(tmp_path):
+    names = ("fewer_errors", "fewer_errors_equal_time", "training_cost")
+    document = publish("repcnn", tmp_path)
+    check_claims(document, *(f"repcnn.keywords.{name}" for name in names))
+    # What is compared ships alike.
+    assert len({(row["fused_parameters"], row["fused_macs"]) for row in document["rows"]}) == 1
+
+
 @pytest.mark.skipif("REPARETO_RECORDINGS" not in os.environ, reason="REPARETO_RECORDINGS names no folder of recordings")
 def test_recordings(tmp_path):
     document = publish("recordings", tmp_path, "--data", os.environ["REPARETO_RECORDINGS"])
