@@ -201,7 +201,7 @@ def main() -> None:
         __doc__,
         ("--data", {"type": Path, "help": "folder that holds digits/, real recordings"}),
         ("--seeds", {"type": int, "default": 5}),
-        ("--epochs", {"type": int, "default": 20}),
+        ("--epochs", {"type": int, "default": 8}),
     )
     torch.set_num_threads(1)
     tasks: dict[str, Path | None] = {"keywords": None}

@@ -334,7 +334,10 @@ def main() -> None:
     noop = on_two_nodes(*((1, 5) if quick else (options.rounds, options.trials)))
     claims = make_claims(long_ledger, short_ledgers, view, imagined, noop)
     rows = [long_ledger, *short_ledgers, view, *imagined, *noop]
-    publish("scale", "make bench-scale", claims, rows, quick=quick, out=options.out)
+    command = (
+        f"python -m benchmarks.scale --rounds {options.rounds} --trials {options.trials} --seconds {options.seconds}"
+    )
+    publish("scale", command, claims, rows, quick=quick, out=options.out)
 
 
 def make_claims(

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 from .config import WorkersSection
 
 CONNECT_SECONDS = 5.0
@@ -49,7 +49,7 @@ def connect(workers: WorkersSection) -> None:
             ) from error
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise UserError(
-                f"workers.address {workers.address!r}: no Ray cluster answers there ({_first_line(error)})"
+                f"workers.address {workers.address!r}: no Ray cluster answers there ({first_line(error)})"
             ) from error
 
 
@@ -73,10 +73,6 @@ def _refuse_silent(address: str) -> None:
         raise UserError(
             f"workers.address {address!r}: no Ray cluster answers there ({error}); is its head running?"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 class Places:

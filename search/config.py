@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..spaces.errors import UserError, nearest_hint
+from ..spaces.errors import UserError, first_line, nearest_hint
 from .addresses import LedgerAddress, default_store, has_password, is_url, ledger_address
 from .objectives import Budget, Objective, objective
 from .units import parse_quantity
@@ -175,7 +175,7 @@ class ConfigFile:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise UserError(f"{path}:{line}: not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
-            raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{path}: not YAML: {first_line(error)}") from error
         if not isinstance(self.values, dict):
             raise UserError(f"{path}:1: a config is a mapping of keys to values")
         try:

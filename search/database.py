@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 from .addresses import LedgerAddress, without_password
 from .patience import AwayError, patiently
 
@@ -43,7 +43,7 @@ def _sqlite(store: Path, *, create: bool) -> RDBStorage:
     try:
         storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     except (sqlalchemy.exc.DatabaseError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be used as a ledger ({_first_line(error)}); name another store") from error
+        raise UserError(f"{path}: cannot be used as a ledger ({_reason(error)}); name another store") from error
     sqlalchemy.event.listen(storage.engine, "handle_error", _tell_full_disk)
     # A write-ahead log survives a killed process as the rollback journal does, and waits less for the disk.
     sqlalchemy.event.listen(storage.engine, "connect", _use_write_ahead_log)
@@ -114,7 +114,7 @@ def _explain(error: BaseException, url: URL) -> str:
     if "permission denied" in text:
         return f'user "{url.username}" may not make tables there; make it the owner of the database'
     if isinstance(error, RuntimeError):
-        return f"was made by another version of Optuna ({_first_line(error)})"
+        return f"was made by another version of Optuna ({_reason(error)})"
     return f"cannot be reached ({text.strip().splitlines()[-1].strip()}); is the server running, and the address right?"
 
 
@@ -135,9 +135,8 @@ def _tell_that_it_is_away(context: Any) -> None:
     # Raised in the place of SQLAlchemy's error, for Optuna repeats what failed with one of those: a trial whose
     # creation was done, but not heard of, would be made twice.
     if context.is_disconnect or isinstance(context.sqlalchemy_exception, sqlalchemy.exc.OperationalError):
-        raise AwayError(_first_line(context.original_exception)) from context.original_exception
+        raise AwayError(_reason(context.original_exception)) from context.original_exception
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(getattr(error, "orig", None) or error)
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+def _reason(error: BaseException) -> str:
+    return first_line(getattr(error, "orig", None) or error)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 from .addresses import is_url
 from .patience import AwayError, patiently
 
@@ -79,7 +79,7 @@ class Files:
                 system, root = _remote(self.store)
                 return remotely(system, f"{root}/{self.path / name}")
             except OSError as error:
-                reason = error.strerror or str(error).splitlines()[0]
+                reason = error.strerror or first_line(error)
                 if is_url(self.store) or error.errno in PASSING_ERRORS:
                     raise AwayError(reason) from error
                 raise UserError(
@@ -103,7 +103,7 @@ def refuse_unknown_store(store: str) -> None:
         try:
             _remote(store)
         except OSError as error:
-            raise UserError(f"store {store}: cannot be reached ({str(error).splitlines()[0]})") from error
+            raise UserError(f"store {store}: cannot be reached ({first_line(error)})") from error
 
 
 @lru_cache
@@ -117,7 +117,7 @@ def _remote(store: str) -> tuple[Any, str]:
     try:
         system, root = FileSystem.from_uri(store + once)
     except (ArrowException, ValueError) as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise UserError(f"store {store}: {message} (a store is a folder, or such as s3://bucket/prefix)") from error
     if not root.strip("/"):
         raise UserError(

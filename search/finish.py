@@ -14,7 +14,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 from .config import Config
 from .devices.host.onnx_runtime import export_onnx
 from .devices.profile import Profile
@@ -50,10 +50,10 @@ def complete_members(
             try:
                 _patiently(partial(_complete_member, ledger, config, runs, record))
             except UserError as error:
-                say(f"trial {record.number} is not complete ({_first_line(error)}); the same command tries it again")
+                say(f"trial {record.number} is not complete ({first_line(error)}); the same command tries it again")
     except MLFLOW_ERRORS as error:
         say(
-            f"{config.tracking or 'MLflow'}: the front's models cannot be logged ({_first_line(error)}); "
+            f"{config.tracking or 'MLflow'}: the front's models cannot be logged ({first_line(error)}); "
             f"when it answers again, `repareto sync {config.study}` logs what is missing"
         )
 
@@ -90,10 +90,6 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
         ledger.record_measured(record.number, measured)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
     """Log an ONNX file under a trial's run and return the model's URI; a run that has its model keeps it."""
     data = ledger.header()["data"]
@@ -122,5 +118,5 @@ def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Pat
         description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
         version = register_champion(runs.uri, uri, config.study, description)
     except MLFLOW_ERRORS as error:
-        return f"not registered in MLflow ({_first_line(error)}); the same command with --force tries again"
+        return f"not registered in MLflow ({first_line(error)}); the same command with --force tries again"
     return f"registered in MLflow as models:/{config.study}@champion (version {version})"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -56,7 +56,7 @@ def connect(address: str) -> JobSubmissionClient:
             "or RAY_AUTH_TOKEN_PATH to a file with it"
         ) from error
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{address}: no jobs can be submitted there ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{address}: no jobs can be submitted there ({first_line(error)})") from error
 
 
 def _dashboard(address: str) -> str:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, first_line
 from ..spaces.imports import make_importable
 from .addresses import has_password, is_url, options_of, without_password
 from .jobs import connect, follow
@@ -152,7 +152,7 @@ def _submit(
             metadata=labels,
         )
     except (OSError, RuntimeError) as error:
-        raise UserError(f"the cluster does not take the job ({str(error).strip().splitlines()[0]})") from error
+        raise UserError(f"the cluster does not take the job ({first_line(error)})") from error
 
 
 def _refuse_secrets(texts: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     else:
         # The folder has the same name; its recordings may have changed.
         ledger.refuse_another("data", describe_data(dataset))
-        parts.device.take_up(ledger.header().get("calibration"))
+        parts.device.use_calibration(ledger.header().get("calibration"))
     ledger.record_goal(trials)
     outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
@@ -145,7 +145,7 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         "data": describe_data(dataset),
         "versions": versions(),
         "import_folders": importable_folders(),
-        "calibration": parts.device.estimates_from(),
+        "calibration": parts.device.calibration_text(),
         "board": Path(config.device).read_text() if config.device.endswith(".toml") else None,
     }
 

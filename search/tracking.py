@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..spaces.errors import first_line
 from .addresses import folder_of
 from .records import State, TrialRecord
 from .results import Results
@@ -102,7 +103,7 @@ class MlflowView:
                 self._trouble = ""
             except Exception as error:
                 # Whatever a server or a network can answer: the search must not care, and nothing is lost.
-                trouble = str(error).splitlines()[0] if str(error) else type(error).__name__
+                trouble = first_line(error)
                 if not self._trouble:
                     logger.warning("the MLflow view is behind, the ledger is not: %s", trouble)
                 self._trouble = trouble

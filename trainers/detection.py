@@ -15,7 +15,7 @@ import numpy as np
 from ..spaces.errors import UserError
 
 SECONDS_PER_HOUR = 3600.0
-# As many thresholds as a curve has points, at equal numbers of hops between them.
+# At most: thresholds that give the same score are one.
 CURVE_POINTS = 400
 
 

@@ -50,12 +50,12 @@ class Device(ABC):
         """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
         return self.file_name == "model.onnx"
 
-    def estimates_from(self) -> str | None:
+    def calibration_text(self) -> str | None:
         """What a study has to keep, so that its estimates stay the same: None where nothing is fitted to a machine."""
         return None
 
-    def take_up(self, kept: str | None) -> None:
-        """Estimate from what ``estimates_from`` gave when the study began."""
+    def use_calibration(self, kept: str | None) -> None:
+        """Estimate from what ``calibration_text`` gave when the study began."""
         assert kept is None, f"{self.name} keeps nothing"
 
     def lowered(self, graph: Graph) -> Graph:

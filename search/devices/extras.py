@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-from ...spaces.errors import UserError
+from ...spaces.errors import UserError, first_line
 
 
 class MissingExtraError(UserError):
@@ -20,7 +20,7 @@ def require(module: str, extra: str) -> ModuleType:
         top = module.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] == top:
             raise MissingExtraError(f'{top} needs the extra "{extra}": pip install "repareto[{extra}]"') from error
-        raise MissingExtraError(f"{top} is installed and does not load: {str(error).splitlines()[0]}") from error
+        raise MissingExtraError(f"{top} is installed and does not load: {first_line(error)}") from error
 
 
 def installed_version(distribution: str, extra: str) -> str:

@@ -15,7 +15,7 @@ from ..branches import Fusable, statistics_of
 from ..errors import UserError
 from ..layers import normed_conv
 from ..space import Candidate, Int, Parameter, SearchSpace
-from .inputs import as_image, bands_and_frames
+from .ends import as_image, bands_and_frames
 
 SUB_BANDS = 5
 _BLOCKS = (2, 2, 4, 4)

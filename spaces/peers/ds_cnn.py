@@ -9,7 +9,7 @@ from torch import nn
 
 from ..mlperf_tiny import ds_cnn
 from ..space import Candidate, Int, Parameter, SearchSpace
-from .inputs import as_image, bands_and_frames
+from .ends import as_image, bands_and_frames
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import normed_conv
 from ..space import Candidate, Int, Parameter, SearchSpace
-from .inputs import as_line, bands_and_frames, pool_and_classify
+from .ends import as_line, bands_and_frames, pool_and_classify
 
 _FIRST_KERNEL, _KERNEL_STEP = 13, 2
 _OUTER = 128

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..layers import Grouped, normed_conv
 from ..space import Candidate, Int, Parameter, SearchSpace
-from .inputs import as_line, bands_and_frames, pool_and_classify
+from .ends import as_line, bands_and_frames, pool_and_classify
 
 # Of the models that ship with microWakeWord.
 _KERNELS = ((5,), (7, 11), (9, 15), (23,))

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..layers import Residual, normed_conv
 from ..space import Candidate, Choice, Parameter, SearchSpace
-from .inputs import as_line, bands_and_frames, pool_and_classify
+from .ends import as_line, bands_and_frames, pool_and_classify
 
 _CHANNELS = (16, 24, 32, 48)
 

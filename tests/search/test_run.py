@@ -200,10 +200,10 @@ def test_a_study_keeps_its_board_file(board_config: Path, tmp_path: Path, monkey
 class Fitted(Reference):
     """A device that keeps how it was fitted with a study."""
 
-    def estimates_from(self):
+    def calibration_text(self):
         return "as it was fitted"
 
-    def take_up(self, kept):
+    def use_calibration(self, kept):
         self.taken_up = kept
 
 

@@ -9,8 +9,8 @@ import torch
 
 from ..base import Device
 from ..extras import require
+from ..file_sizes import planned_flash
 from ..graph import Graph
-from ..host.file_sizes import planned_flash
 from ..host.onnx_quantize import quantised_graph
 from ..profile import Figure, Profile
 from .program import EXTRA, make_program, planned_buffer_bytes, run_program, undelegated_operators

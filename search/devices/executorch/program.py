@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..extras import require
-from ..shipped import first_line
 
 EXTRA = "executorch"
 

@@ -14,13 +14,13 @@ import torch
 from ....spaces.errors import UserError
 from ..base import Device
 from ..extras import require
+from ..file_sizes import planned_flash
 from ..fusion import fuse_kernels
 from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
 from ..tflite.device import TfliteDevice
-from .file_sizes import planned_flash
 from .onnx_quantize import quantise_onnx, quantised_graph
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ class Calibrated(Device):
 
         return self._given or load_or_calibrate(self.runtime, self.precision)
 
-    def estimates_from(self) -> str:
+    def calibration_text(self) -> str:
         """The calibration in use, as JSON."""
         return self.calibration.to_json()
 
-    def take_up(self, kept: str | None) -> None:
+    def use_calibration(self, kept: str | None) -> None:
         """Estimate by a calibration that a study kept."""
         if kept is None:
             return

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..latency.timing import Latency, time_single_runs
-from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME, first_line
+from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 
 BATCH_NAME = "batch"
 _BATCHES_TO_COMPARE = (1, 3)

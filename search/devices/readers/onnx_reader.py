@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..graph import Attribute, Graph, Operator, TensorInfo
 from .qdq import DEQUANTIZE, join_quantised
 
@@ -62,7 +62,7 @@ def _load(source: str | Path | bytes, title: str) -> Any:
         model = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(str(source))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, the checker and the file system each raise their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{title}: not a valid ONNX model: {reason} (export it again)") from error
     return model
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..graph import Graph
 from .torch_reader import record
 
@@ -20,7 +20,7 @@ def read_pt2(path: str | Path) -> Graph:
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # a broken archive raises whatever its first unreadable part makes it raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path}: not a valid .pt2 model: {reason} (save it again with torch.export.save)") from error
     return read_program(program, str(path))
 

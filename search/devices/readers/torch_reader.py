@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..graph import Attribute, Graph, Operator, TensorInfo
 
 _KIND_NAMES = {
@@ -80,7 +80,7 @@ def record(module: torch.nn.Module, example_input_shape: Sequence[int], title: s
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         where = f" near {recorder.last_operator}" if recorder.last_operator else ""
         raise UserError(
             f"{title}: does not run on an input of shape {shape}{where}: {reason} "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..extras import require
 from ..graph import Attribute, Graph, Operator, TensorInfo
 from .builtins import BUILTINS, Builtin, make_operator
@@ -34,7 +34,7 @@ def read_tflite(source: str | Path | bytes) -> Graph:
     except UserError:
         raise
     except Exception as error:  # offsets into nowhere raise whatever the place that they hit raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{title}: not a valid TFLite model: {reason} (export it again)") from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....spaces.errors import UserError
+from ....spaces.errors import UserError, first_line
 from ..extras import require
 from ..latency.timing import Latency, time_single_runs
 from . import layout as layouts
@@ -98,7 +98,7 @@ def make_interpreter(content: bytes, keep_all_tensors: bool = False) -> Any:
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"TFLite model: LiteRT does not load it: {reason}") from error
     return interpreter
 

@@ -78,11 +78,11 @@ def test_the_host_calibrates_on_first_use_only(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_study_keeps_what_its_estimates_come_from() -> None:
     later = HostOnnxRuntime(REFERENCE)
-    later.take_up(HostOnnxRuntime(KNOWN).estimates_from())
+    later.use_calibration(HostOnnxRuntime(KNOWN).calibration_text())
     graph = read_module(net(), SHAPE)
     assert later.latency(graph) == HostOnnxRuntime(KNOWN).latency(graph) != HostOnnxRuntime(REFERENCE).latency(graph)
-    assert Reference().estimates_from() is None
-    Reference().take_up(None)
+    assert Reference().calibration_text() is None
+    Reference().use_calibration(None)
 
 
 def test_measuring_on_the_host() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from repareto.search.devices.host.file_sizes import planned_file_bytes
+from repareto.search.devices.file_sizes import planned_file_bytes
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
 

@@ -1,4 +1,4 @@
-"""What the peers take: features over time, as one image or as channels of a line."""
+"""The two ends of the peers: features over time as an image or as a line of channels, and the classifier of a line."""
 
 from torch import nn
 

@@ -7,8 +7,8 @@ not counted.
 
 from pathlib import Path
 
-from ..graph import Graph
-from ..profile import Figure
+from .graph import Graph
+from .profile import Figure
 
 # A scale and a zero point of eight bytes.
 _TFLITE_SCALE_BYTES = 12
@@ -27,13 +27,13 @@ def planned_file_bytes(graph: Graph, file_name: str) -> int:
 
 
 def planned_flash(graph: Graph, file_name: str) -> Figure:
-    """The same as a figure."""
+    """That size as a figure, with the error to expect."""
     words = "weights, and the file's structure to within a few per cent of it"
     return Figure(planned_file_bytes(graph, file_name), "bytes", "planned", words)
 
 
 def _pte_bytes(graph: Graph, is_quantised: bool) -> int:
-    """Of ExecuTorch with XNNPACK, which says much of each layer: within 6 % of 28 files of fused RepCNN networks."""
+    """Of ExecuTorch with XNNPACK, which says much of each layer; fitted without rounding up."""
     layers = sum(operator.kind in ("conv", "depthwise_conv", "linear") for operator in graph.operators)
     return 2700 + (1510 if is_quantised else 600) * layers
 
