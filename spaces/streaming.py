@@ -8,6 +8,7 @@ After Rybakov et al. 2020, "Streaming keyword spotting on mobile devices" (arXiv
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -43,10 +44,16 @@ class Streaming(nn.Module):
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], state_shapes: Sequence[tuple[int, ...]], hop_frames: int, window_hops: int
+        self,
+        layers: Sequence[nn.Module],
+        state_shapes: Sequence[tuple[int, ...]],
+        hop_frames: int,
+        window_hops: int,
+        pool_index: int,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self._pool_index = pool_index
         self.state_shapes = tuple(state_shapes)
         """Of one stream, without the batch."""
         self.hop_frames, self.window_hops = hop_frames, window_hops
@@ -61,6 +68,26 @@ class Streaming(nn.Module):
                 x = layer(x)
         return (x, *kept)
 
+    def over(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """Hear many hops at once: (batch, *bands, n hop_frames) and the states give (batch, n, classes) and the new ones.
+
+        The same as one call a hop, for whoever has the whole sound at hand.
+        """
+        x, waiting, kept = frames, iter(states), []
+        for index, layer in enumerate(self.layers):
+            is_pool = index == self._pool_index
+            if isinstance(layer, OverTime):
+                slid = _sliding(layer) if is_pool else layer
+                x, state = slid(x, next(waiting))
+                kept.append(state)
+            else:
+                x = layer(x)
+            if is_pool:
+                # From here on a hop has one frame: hops become examples.
+                hops = x.shape[-1]
+                x = x.movedim(-1, 1).flatten(0, 1).unsqueeze(-1)
+        return (x.unflatten(0, (-1, hops)), *kept)
+
     def silence(self, batch: int = 1) -> tuple[Tensor, ...]:
         """Return the states before anything was heard: zeros, as the network's padding has them."""
         return tuple(torch.zeros(batch, *shape) for shape in self.state_shapes)
@@ -69,6 +96,14 @@ class Streaming(nn.Module):
     def state_values(self) -> int:
         """How many values are carried from hop to hop."""
         return sum(torch.Size(shape).numel() for shape in self.state_shapes)
+
+
+def _sliding(pool: OverTime) -> OverTime:
+    """A pool over a window that answers at each frame."""
+    layer = copy.copy(pool.layer)
+    assert isinstance(layer, nn.AvgPool1d | nn.AvgPool2d)
+    layer.stride = (1,) if isinstance(layer, nn.AvgPool1d) else (layer.stride[0], 1)  # type: ignore[index]
+    return OverTime(layer, pool.past_frames)
 
 
 @torch.no_grad()
@@ -106,6 +141,7 @@ class _Builder:
         self._padded = 0
         """Frames that a pad has put before the window, for the layer that is to come."""
         self._window_hops = 0
+        self._pool_index = 0
 
     def add(self, layer: nn.Module, following: nn.Module | None) -> None:
         if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
@@ -126,7 +162,7 @@ class _Builder:
     def built(self) -> Streaming:
         if not self._window_hops:
             raise UserError("the network does not pool over its window, so that it has no streaming form")
-        return Streaming(self._layers, self._states, self._hop, self._window_hops).eval()
+        return Streaming(self._layers, self._states, self._hop, self._window_hops, self._pool_index).eval()
 
     def _pad(self, layer: nn.Module, following: nn.Module | None) -> None:
         before, after, *others = layer.padding  # type: ignore[misc]
@@ -154,7 +190,7 @@ class _Builder:
             return
         if frames != self._x.shape[-1]:
             raise UserError(f"{_title(layer)} pools {frames} of {self._x.shape[-1]} frames; a stream pools all or none")
-        self._window_hops = frames
+        self._window_hops, self._pool_index = frames, len(self._layers)
         self._over_time(layer, frames - 1)
 
     def _over_time(self, layer: nn.Module, past_frames: int) -> None:

@@ -53,6 +53,11 @@ def test_streaming_equals_the_whole_window_and_then_slides(seed: int, shape: tup
     sound = torch.randn(1, *shape[:-1], hops * stream.hop_frames, dtype=torch.float64, generator=generator)
     heard = listen(stream, sound)
 
+    # All at once, in two pieces.
+    place = stream.hop_frames * (1 + seed % (hops - 1))
+    first, *states = stream.over(sound[..., :place], *(state.double() for state in stream.silence()))
+    second, *_ = stream.over(sound[..., place:], *states)
+    assert (torch.cat([first, second], dim=1)[0] - heard).abs().max() <= 1e-10
     window = network(sound[..., : shape[-1]])[0]
     assert (heard[stream.window_hops - 1] - window).abs().max() <= 1e-10
     # Later: the same convolutions over the whole sound, with a pool that slides.
@@ -61,6 +66,16 @@ def test_streaming_equals_the_whole_window_and_then_slides(seed: int, shape: tup
     windows = trunk(sound).unfold(-1, pooled, 1)
     slid = torch.cat([head(windows[..., place, :]) for place in range(windows.shape[-2])])
     assert (heard[pooled - 1 :] - slid).abs().max() <= 1e-10
+
+
+@torch.no_grad()
+def test_sounds_are_heard_side_by_side() -> None:
+    stream = streaming(fused_network(3, (6, 23)), (6, 23)).double()
+    sounds = torch.randn(2, 6, 12 * stream.hop_frames, dtype=torch.float64)
+    logits, *_ = stream.over(sounds, *(state.double() for state in stream.silence(2)))
+    assert logits.shape == (2, 12, 3)
+    for sound, heard in zip(sounds, logits, strict=True):
+        torch.testing.assert_close(heard, listen(stream, sound[None]))
 
 
 def test_states_are_what_convolutions_and_the_pool_look_back_on() -> None:
