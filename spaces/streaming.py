@@ -69,7 +69,7 @@ class Streaming(nn.Module):
         return (x, *kept)
 
     def over(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Hear many hops at once: (batch, *bands, n hop_frames) and the states give (batch, n, classes) and the new ones.
+        """Hear n hops at once: frames (batch, *bands, n hop_frames) give logits (batch, n, classes), and the new states.
 
         The same as one call a hop, for whoever has the whole sound at hand.
         """

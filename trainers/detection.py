@@ -63,6 +63,32 @@ class Detector:
 
 
 @dataclass(frozen=True)
+class DetectionTask:
+    """What a wake word is judged by: misses at a number of false alarms an hour, however long a model's hops are."""
+
+    word: str
+    false_alarms_per_hour: float = 1.0
+    smoothing_ms: float = 200.0
+    """Scores are averaged over this long."""
+    pause_seconds: float = 1.5
+    """After a detection nothing is detected."""
+    patience_seconds: float = 1.5
+    """So long after its end a word still counts as detected: it is in the window that a model hears at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("false_alarms_per_hour", "smoothing_ms"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"data.{name} = {getattr(self, name)}: must be positive")
+        if not self.pause_seconds >= 0:
+            raise UserError(f"data.pause_seconds = {self.pause_seconds}: must be 0 or more")
+
+    def detector(self, hop_seconds: float, threshold: float = 0.5) -> Detector:
+        """The detector for scores that come each ``hop_seconds``."""
+        hops = max(1, round(self.smoothing_ms / 1000 / hop_seconds))
+        return Detector(min(1.0, threshold), hops, self.pause_seconds)
+
+
+@dataclass(frozen=True)
 class ScoredStream:
     """The scores of one stream, (h,), one each ``hop_seconds``, and when its wake words were spoken.
 
@@ -78,7 +104,10 @@ class ScoredStream:
 
     @property
     def hours(self) -> float:
-        return len(self.scores) * self.hop_seconds / SECONDS_PER_HOUR
+        """How long nothing is to be detected: the stream without its words."""
+        seconds = len(self.scores) * self.hop_seconds
+        near = sum(min(end + self.patience_seconds, seconds) - start for start, end in self.words)
+        return max(0.0, seconds - near) / SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True)
@@ -152,20 +181,26 @@ def curve(streams: Sequence[ScoredStream], detector: Detector) -> tuple[CurvePoi
     pooled = np.sort(np.concatenate([scores for _, scores in smoothed])) if smoothed else np.zeros(0)
     if not len(pooled):
         raise UserError("no scores: a stream of at least one hop is needed")
-    # Peaks decide, and they are the rare high scores: half of the points stand among the highest hundredth.
-    ranks = np.concatenate([np.linspace(0, 0.99, CURVE_POINTS // 2), np.linspace(0.99, 1, CURVE_POINTS // 2)])
-    thresholds = np.unique(np.clip(np.append(np.quantile(pooled, ranks), 1.0), 0, 1))
+    # Scores of every size decide: those that occur, those between, and among the highest those close to 1.
+    third = CURVE_POINTS // 3
+    candidates = [np.quantile(pooled, np.linspace(0, 1, third)), np.linspace(0, 1, third), _near_one(third)]
+    thresholds = np.unique(np.clip(np.concatenate(candidates), 0, 1))
     return tuple(
         CurvePoint(float(value), _count(smoothed, replace(detector, threshold=float(value)))) for value in thresholds
     )
 
 
-def choose_threshold(points: Sequence[CurvePoint], false_alarms_per_hour: float) -> float:
-    """The threshold with the fewest misses among those with at most so many false alarms an hour; the highest such.
+def _near_one(count: int) -> np.ndarray:
+    return 1 - np.logspace(-1, -6, count)
 
-    Raises :class:`UserError` where every threshold alarms more often.
+
+def operating_point(points: Sequence[CurvePoint], false_alarms_per_hour: float) -> CurvePoint:
+    """The point with the fewest misses among those with at most so many false alarms an hour; the highest threshold.
+
+    Where even the highest threshold alarms more often, a detector that is never woken: every word is missed.
     """
     held = [point for point in points if point.counts.false_alarms_per_hour <= false_alarms_per_hour]
     if not held:
-        raise UserError(f"no threshold holds {false_alarms_per_hour:g} false alarms an hour on the calibration stream")
-    return min(held, key=lambda point: (point.counts.misses, -point.threshold)).threshold
+        counts = points[-1].counts
+        return CurvePoint(1.0, Counts(counts.words, counts.words, 0, counts.hours))
+    return min(held, key=lambda point: (point.counts.misses, -point.threshold))

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repareto.spaces.errors import UserError
-from repareto.trainers.detection import Counts, Detector, ScoredStream, choose_threshold, count, curve
+from repareto.trainers.detection import (
+    Counts,
+    DetectionTask,
+    Detector,
+    ScoredStream,
+    count,
+    curve,
+    operating_point,
+)
 
 HOP_SECONDS = 0.1
 
@@ -68,10 +76,11 @@ def test_a_word_is_heard_once_missed_or_elsewhere_alarmed() -> None:
     stream = ScoredStream(scores(20, 21, 45), HOP_SECONDS, ((1.0, 2.0), (6.0, 7.0)), patience_seconds=0.5)
     counts = count([stream], detector)
     assert (counts.words, counts.misses, counts.false_alarms) == (2, 1, 1)
-    assert counts.hours == pytest.approx(10 / 3600)
-    assert counts.miss_rate == 0.5 and counts.false_alarms_per_hour == pytest.approx(360)
+    # Of ten seconds, three belong to the words and their patience.
+    assert counts.hours == pytest.approx(7 / 3600)
+    assert counts.miss_rate == 0.5 and counts.false_alarms_per_hour == pytest.approx(3600 / 7)
     two = count([stream, ScoredStream(scores(), HOP_SECONDS)], detector)
-    assert (two.words, two.misses, two.false_alarms) == (2, 1, 1) and two.hours == pytest.approx(20 / 3600)
+    assert (two.words, two.misses, two.false_alarms) == (2, 1, 1) and two.hours == pytest.approx(17 / 3600)
 
 
 def test_intervals_are_exact_ones() -> None:
@@ -103,14 +112,27 @@ def test_the_threshold_is_that_with_fewest_misses_under_the_bound() -> None:
     negatives = ScoredStream(scores(5, 50, height=0.6), HOP_SECONDS)
     positives = ScoredStream(scores(20, height=0.8), HOP_SECONDS, ((1.5, 2.0),))
     points = curve([negatives, positives], Detector(smoothing_hops=1, pause_seconds=0))
-    chosen = choose_threshold(points, 0.0)
+    chosen = operating_point(points, 0.0).threshold
     assert 0.61 < chosen <= 0.8 + 1e-9
     assert count([negatives, positives], Detector(chosen, 1, 0)).misses == 0
     # Both alarms are allowed: the highest threshold that misses nothing is still the one to take.
-    assert choose_threshold(points, 1e6) == chosen
-    always = curve([ScoredStream(np.ones(50), HOP_SECONDS)], Detector(smoothing_hops=1))
-    with pytest.raises(UserError, match="no threshold holds 2 false alarms an hour"):
-        choose_threshold(always, 2)
+    assert operating_point(points, 1e6).threshold == chosen
+
+
+def test_a_detector_that_always_alarms_is_never_woken() -> None:
+    always = curve([ScoredStream(np.ones(50), HOP_SECONDS, ((4.0, 4.5),), 0.1)], Detector(smoothing_hops=1))
+    point = operating_point(always, 2)
+    assert (point.counts.misses, point.counts.words, point.counts.false_alarms) == (1, 1, 0)
+    assert point.counts.miss_rate == 1.0
+
+
+def test_a_task_is_the_same_for_hops_of_any_length() -> None:
+    task = DetectionTask("hey", smoothing_ms=200, pause_seconds=1.2)
+    assert [task.detector(seconds).smoothing_hops for seconds in (0.02, 0.08, 0.5)] == [10, 2, 1]
+    assert task.detector(0.02, 0.7).threshold == 0.7 and task.detector(0.02).pause_seconds == 1.2
+    for name in ("false_alarms_per_hour", "smoothing_ms"):
+        with pytest.raises(UserError, match=f"data.{name} = 0: must be positive"):
+            DetectionTask("hey", **{name: 0})  # type: ignore[arg-type]
 
 
 def test_bad_settings_are_refused() -> None:

@@ -11,6 +11,7 @@ SOURCES = {
     "digits": "repareto.trainers.data.digits:Digits",
     "speech_commands": "repareto.trainers.data.speech_commands:SpeechCommands",
     "synthetic": "repareto.trainers.data.synthetic:Synthetic",
+    "wakeword": "repareto.trainers.data.wakeword:WakeWord",
 }
 """Names for the configuration; import paths and not classes, so that naming them imports neither torch nor audio."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ...spaces.errors import UserError
 from ..features import LogMel, Normalisation
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, Stream
 
 
 def clip_samples(source: str, clip_seconds: float, log_mel: LogMel) -> int:
@@ -29,10 +30,11 @@ def log_mel_dataset(
     log_mel: LogMel,
     clip_seconds: float,
     notes: Sequence[str],
+    streams: Mapping[str, Stream] | None = None,
 ) -> Dataset:
     """Normalise by the training split's mean and deviation; float16, which keeps 0.01 dB at the levels that occur.
 
-    ``splits`` (train, validation, test) and ``noise`` hold log-mel features as they come from ``log_mel``.
+    ``splits`` (train, validation, test), ``streams`` and ``noise`` hold log-mel features as they come from ``log_mel``.
     """
     if not len(splits["train"]):
         raise UserError(f"data {name}: the train split is empty; add recordings or change the split")
@@ -40,7 +42,8 @@ def log_mel_dataset(
 
     def normalised(features: np.ndarray) -> np.ndarray:
         halves = np.empty(features.shape, np.float16)
-        for clip, half in zip(features, halves, strict=True):  # one by one: a large split has no room for copies
+        # One by one, clips or the bands of a stream: what is large has no room for copies.
+        for clip, half in zip(features, halves, strict=True):
             half[:] = normalisation.apply(clip)
         return halves
 
@@ -59,4 +62,7 @@ def log_mel_dataset(
         },
         noise=normalised(noise),
         notes=tuple(notes),
+        streams={
+            split: replace(stream, features=normalised(stream.features)) for split, stream in (streams or {}).items()
+        },
     )

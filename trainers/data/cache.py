@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from ...spaces.errors import UserError
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, Stream
 
 # Raise it whenever the same settings come to mean other bytes.
 FORMAT_VERSION = 1
@@ -55,19 +55,30 @@ def _read(path: Path) -> Dataset | None:
             facts = json.loads(str(arrays["facts"]))
             splits = {split: Split(arrays[f"{split}_features"], arrays[f"{split}_labels"]) for split in SPLITS}
             noise = arrays.get("noise")
+            streams = {
+                split: Stream(arrays[f"{split}_stream"], arrays[f"{split}_words"], _sources(sources))
+                for split, sources in facts.get("streams", {}).items()
+            }
         return Dataset(
             name=facts["name"],
             labels=tuple(facts["labels"]),
             front_end=facts["front_end"],
             notes=tuple(facts["notes"]),
             noise=noise,
-            **splits,
+            streams=streams,
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
         )
     # What a missing, cut, overwritten or foreign file can raise; zip members carry a checksum, so damage shows.
     except (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError):
         return None
     except (zipfile.BadZipFile, zlib.error):
         return None
+
+
+def _sources(rows: Any) -> tuple[tuple[float, str], ...]:
+    return tuple((float(seconds), str(name)) for seconds, name in rows)
 
 
 def _make_folder(folder: Path) -> None:
@@ -97,12 +108,16 @@ def _save(file: IO[bytes], dataset: Dataset) -> None:
         "front_end": dataset.front_end,
         "notes": dataset.notes,
     }
+    if dataset.streams:
+        facts["streams"] = {split: stream.sources for split, stream in dataset.streams.items()}
     arrays = {"facts": np.array(json.dumps(facts))}
     for split in SPLITS:
         arrays[f"{split}_features"] = getattr(dataset, split).features
         arrays[f"{split}_labels"] = getattr(dataset, split).labels
     if dataset.noise is not None:
         arrays["noise"] = dataset.noise
+    for split, stream in dataset.streams.items():
+        arrays[f"{split}_stream"], arrays[f"{split}_words"] = stream.features, stream.words
     np.savez(file, **arrays)  # type: ignore[arg-type]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...spaces.errors import UserError
+from ..detection import DetectionTask
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,29 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """A long sound: ``features`` of shape (bands, frames), and start and end in seconds of each wake word in it."""
+
+    features: np.ndarray
+    words: np.ndarray
+    """Of shape (w, 2)."""
+    sources: tuple[tuple[float, str], ...] = ()
+    """From which second on which recording is heard."""
+
+    def source_at(self, seconds: float) -> str:
+        """The recording that is heard then, and the second in it."""
+        started, name = max((place for place in self.sources if place[0] <= seconds), default=(0.0, "the stream"))
+        return f"{name} at {seconds - started:.1f} s"
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Features and labels of one task, shared read-only by all workers.
 
     ``front_end`` says how to compute the same features on the device (it goes into the export's manifest);
     ``noise`` is a bank of noise features, shape (m, *input_shape), for augmentation, or None where the task has none;
     ``notes`` are facts about the loading that the user should see, such as files that were skipped.
+    For a wake word there are ``streams`` to listen to, "validation" and "test", and ``detection`` says how.
     """
 
     name: str
@@ -38,6 +57,8 @@ class Dataset:
     front_end: dict[str, Any]
     noise: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    detection: DetectionTask | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ ENGLISH_ACCENTS = (
 
 # From espeak-ng/speak_lib.h (1.52).
 _AUDIO_OUTPUT_SYNCHRONOUS, _UTF8, _POSITION_CHARACTER = 2, 1, 1
+_TAKES_PHONEMES = 0x100
+_SEPARATED = ord("_") << 8
 _RATE, _VOLUME, _PITCH, _PITCH_RANGE = 1, 2, 3, 4
 _AudioCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -46,6 +48,7 @@ class Utterance:
     """One text, how it is said and by whom."""
 
     text: str
+    """What is said; between ``[[`` and ``]]`` stand eSpeak's phonemes."""
     accent: str
     """One of :data:`ENGLISH_ACCENTS`."""
     variant: str
@@ -60,6 +63,19 @@ class Utterance:
     """Loudness, 0 to 200; 100 is usual."""
 
 
+def drawn_utterance(text: str, speakers: Sequence[str], rng: np.random.Generator) -> Utterance:
+    """``text`` as one of ``speakers`` may say it, in any accent, at any usual speed and pitch."""
+    return Utterance(
+        text=text,
+        accent=ENGLISH_ACCENTS[int(rng.integers(len(ENGLISH_ACCENTS)))],
+        variant=speakers[int(rng.integers(len(speakers)))],
+        rate_wpm=int(rng.integers(110, 231)),
+        pitch=int(rng.integers(20, 81)),
+        pitch_range=int(rng.integers(20, 81)),
+        amplitude=int(rng.integers(30, 101)),
+    )
+
+
 def variants() -> tuple[str, ...]:
     """The names of all speakers, sorted."""
     return tuple(sorted(path.name for path in (_data_folder() / "voices" / "!v").iterdir()))
@@ -72,9 +88,19 @@ def version() -> str:
     return str(library.espeak_Info(None).decode())
 
 
+def phonemes(text: str, accent: str = "en-us") -> tuple[tuple[str, ...], ...]:
+    """The phonemes of each word of ``text``, stress marks (' and ,) before them, as eSpeak NG writes them.
+
+    Raises :class:`UserError` without the extra.
+    """
+    _library()
+    words = _in_a_process({"phonemes_of": text, "accent": accent}).decode().split()
+    return tuple(tuple(word.split("_")) for word in words)
+
+
 def render(
     chunks: Sequence[Sequence[Utterance]], sample_rate_hz: int, *, processes: int | None = None
-) -> Iterator[list[np.ndarray]]:
+) -> Generator[list[np.ndarray], None, None]:
     """The waveforms of each chunk in turn, int16 of shape (samples,), silence around the words cut off.
 
     Runs ``processes`` (default: one a core) at a time; the result does not depend on how many. Raises
@@ -82,7 +108,7 @@ def render(
     """
     _library()  # fail here and not in a child
     jobs = [
-        json.dumps({"seed": index + 1, "sample_rate_hz": sample_rate_hz, "utterances": [asdict(u) for u in chunk]})
+        {"seed": index + 1, "sample_rate_hz": sample_rate_hz, "utterances": [asdict(u) for u in chunk]}
         for index, chunk in enumerate(chunks)
     ]
     pool = ThreadPoolExecutor(processes or os.cpu_count())
@@ -92,10 +118,16 @@ def render(
         pool.shutdown(cancel_futures=True)
 
 
-def _render_in_a_process(job: str) -> list[np.ndarray]:
+def _render_in_a_process(job: dict[str, Any]) -> list[np.ndarray]:
+    stream = io.BytesIO(_in_a_process(job))
+    lengths, samples = np.load(stream), np.load(stream)
+    return np.split(samples, np.cumsum(lengths)[:-1])
+
+
+def _in_a_process(job: dict[str, Any]) -> bytes:
     finished = subprocess.run(
         [sys.executable, "-P", "-m", __name__],
-        input=job.encode(),
+        input=json.dumps(job).encode(),
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         check=False,
@@ -103,9 +135,7 @@ def _render_in_a_process(job: str) -> list[np.ndarray]:
     if finished.returncode != 0:
         last_words = finished.stderr.decode(errors="replace").strip()[-500:]
         raise RuntimeError(f"eSpeak NG's process ended with code {finished.returncode}: {last_words}")
-    stream = io.BytesIO(finished.stdout)
-    lengths, samples = np.load(stream), np.load(stream)
-    return np.split(samples, np.cumsum(lengths)[:-1])
+    return finished.stdout
 
 
 def _library() -> ctypes.CDLL:
@@ -130,16 +160,16 @@ class _Speaker:
     """The child's side: eSpeak in this process, from a fixed seed."""
 
     def __init__(self, seed: int) -> None:
-        self._espeak = _library()
-        self.sample_rate_hz = self._espeak.espeak_Initialize(
+        self.library = _library()
+        self.sample_rate_hz = self.library.espeak_Initialize(
             _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(_data_folder()).encode(), 0
         )
         if self.sample_rate_hz <= 0:
             raise RuntimeError(f"espeak_Initialize returned {self.sample_rate_hz}")
-        self._espeak.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         self._pieces: list[np.ndarray] = []
         self._callback = _AudioCallback(self._take)  # kept: eSpeak holds only the pointer
-        self._espeak.espeak_SetSynthCallback(self._callback)
+        self.library.espeak_SetSynthCallback(self._callback)
 
     def _take(self, samples: Any, count: int, _events: Any) -> int:
         if samples and count > 0:
@@ -149,7 +179,7 @@ class _Speaker:
     def say(self, utterance: Utterance) -> np.ndarray:
         """The utterance at eSpeak's own sample rate, int16; empty where eSpeak has nothing to say."""
         voice = f"{utterance.accent}+{utterance.variant}"
-        if self._espeak.espeak_SetVoiceByName(voice.encode()) != 0:
+        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise RuntimeError(f"eSpeak NG has no voice {voice!r}")
         for parameter, value in (
             (_RATE, utterance.rate_wpm),
@@ -157,10 +187,11 @@ class _Speaker:
             (_PITCH, utterance.pitch),
             (_PITCH_RANGE, utterance.pitch_range),
         ):
-            self._espeak.espeak_SetParameter(parameter, value, 0)
+            self.library.espeak_SetParameter(parameter, value, 0)
         text = utterance.text.encode() + b"\0"
         self._pieces.clear()
-        self._espeak.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, _POSITION_CHARACTER, 0, _UTF8, None, None)
+        flags = _UTF8 | _TAKES_PHONEMES
+        self.library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, _POSITION_CHARACTER, 0, flags, None, None)
         return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
 
 
@@ -170,10 +201,28 @@ def _without_silence(waveform: np.ndarray) -> np.ndarray:
     return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]
 
 
-def _render_from_stdin() -> None:
+def _serve_stdin() -> None:
+    job = json.load(sys.stdin)
+    answer = _spelled(job) if "phonemes_of" in job else _rendered(job)
+    sys.stdout.buffer.write(answer)
+
+
+def _spelled(job: dict[str, Any]) -> bytes:
+    library = _Speaker(1).library
+    if library.espeak_SetVoiceByName(job["accent"].encode()) != 0:
+        raise RuntimeError(f"eSpeak NG has no voice {job['accent']!r}")
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    text = ctypes.create_string_buffer(job["phonemes_of"].encode())
+    rest = ctypes.c_void_p(ctypes.addressof(text))
+    clauses = []
+    while rest.value:  # a clause a call; eSpeak sets the pointer to null at the end
+        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _SEPARATED))
+    return b" ".join(clauses)
+
+
+def _rendered(job: dict[str, Any]) -> bytes:
     import soxr
 
-    job = json.load(sys.stdin)
     speaker = _Speaker(job["seed"])
     waveforms = []
     for fields in job["utterances"]:
@@ -182,8 +231,8 @@ def _render_from_stdin() -> None:
     stream = io.BytesIO()
     np.save(stream, np.array([len(waveform) for waveform in waveforms], np.int64))
     np.save(stream, np.concatenate(waveforms))
-    sys.stdout.buffer.write(stream.getvalue())
+    return stream.getvalue()
 
 
 if __name__ == "__main__":
-    _render_from_stdin()
+    _serve_stdin()

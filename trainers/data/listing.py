@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,31 +29,41 @@ class Listing:
         """A digest of names, sizes and times of change of all files and lists, not of where the folder is."""
         lists = [path for name in (VALIDATION_LIST, TESTING_LIST) if (path := self.folder / name).is_file()]
         clips = [path for paths in self.clips.values() for path in paths]
-        digest = hashlib.sha256()
-        for path in (*lists, *self.noises, *clips):
-            facts = path.stat()
-            digest.update(f"{path.parent.name}/{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return fingerprint((*lists, *self.noises, *clips))
 
 
-def list_recordings(folder: Path) -> Listing:
+def fingerprint(paths: Sequence[Path]) -> str:
+    """A digest of names, sizes and times of change, not of where the files are."""
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat()
+        digest.update(f"{path.parent.name}/{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def list_recordings(folder: Path, source: str = "speech_commands") -> Listing:
     """Words are the folders that hold audio and whose names begin with neither "_" nor ".".
 
     Raises :class:`UserError` where ``folder`` is missing or holds no word.
     """
     if not folder.is_dir():
-        raise UserError(f"speech_commands folder {folder}: there is no such folder")
+        raise UserError(f"{source} folder {folder}: there is no such folder")
     clips = {}
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith(("_", ".")) and (paths := _audio_files(child)):
             clips[child.name] = paths
     if not clips:
         raise UserError(
-            f"speech_commands folder {folder}: no folder in it holds {' or '.join(SUFFIXES)} files"
+            f"{source} folder {folder}: no folder in it holds {' or '.join(SUFFIXES)} files"
             " (expected: <word>/<file>.wav)"
         )
     noises = folder / NOISE_FOLDER
     return Listing(folder, clips, _audio_files(noises) if noises.is_dir() else ())
+
+
+def audio_below(folder: Path) -> tuple[Path, ...]:
+    """All audio files in a folder and the folders in it, sorted by name."""
+    return tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()))
 
 
 def _audio_files(folder: Path) -> tuple[Path, ...]:
