@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .graph import Graph
-from .memory import MemoryPlan, MemoryRules, plan_memory
+from .memory import MemoryPlan, MemoryRules, about_states, plan_memory
 from .profile import Figure, Profile
 
 
@@ -119,7 +119,7 @@ class Device(ABC):
                 self.memory_plan(graph).peak_bytes,
                 "bytes",
                 "planned",
-                "activations only; a kernel's own workspace is not counted",
+                f"activations only{about_states(self.lowered(graph))}; a kernel's own workspace is not counted",
             ),
             flash_bytes=self.flash(graph),
             macs=Figure(graph.macs, "MACs", "exact", blind),

@@ -29,7 +29,7 @@ class Observed:
     mean_square: np.ndarray
 
     def with_more(self, other: "Observed") -> "Observed":
-        """What was seen in both; the mean squares are shares of one mean."""
+        """What was seen in both; the mean squares are added up."""
         return Observed(
             np.minimum(self.low, other.low), np.maximum(self.high, other.high), self.mean_square + other.mean_square
         )
