@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,10 @@ from ....spaces.streaming import Streaming
 from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 from ..stream import NEW_STATE, STATE, WINDOW_KEY, Stream, hear_windows, state_names
 from .onnx_runtime import exported, make_session
+ZERO_POINTS_KEY = "repareto.state_zero_points"
+"""In an int8 file's metadata: what each state is filled with for silence."""
+
+
 def streaming_onnx(stream: Streaming, input_shape: Sequence[int], labels: Sequence[str]) -> bytes:
     """Return ``stream`` as a self-contained ONNX file for one stream.
 
@@ -24,6 +29,14 @@ def streaming_onnx(stream: Streaming, input_shape: Sequence[int], labels: Sequen
     names = (state_names(INPUT_NAME, STATE, len(examples)), state_names(OUTPUT_NAME, NEW_STATE, len(examples)))
     properties = {LABELS_KEY: json.dumps(list(labels)), WINDOW_KEY: str(stream.window_hops)}
     return exported(stream, examples, names, properties)
+
+
+def _silence(states: Sequence[Any], metadata: Mapping[str, str]) -> list[np.ndarray]:
+    """Zeros, which in int8 are the zero point of each state."""
+    if ZERO_POINTS_KEY not in metadata:
+        return [np.zeros(state.shape, np.float32) for state in states]
+    zero_points = json.loads(metadata[ZERO_POINTS_KEY])
+    return [np.full(state.shape, zero, np.int8) for state, zero in zip(states, zero_points, strict=True)]
 
 
 class OnnxStream(Stream):
@@ -43,7 +56,7 @@ class OnnxStream(Stream):
             hop_shape=tuple(int(size) for size in features.shape[1:]),
             window_hops=int(metadata[WINDOW_KEY]),
             labels=json.loads(metadata[LABELS_KEY]),
-            silence=[np.zeros(state.shape, np.float32) for state in states],
+            silence=_silence(states, metadata),
         )
 
     def _run(self, frames: np.ndarray, states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:

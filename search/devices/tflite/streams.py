@@ -58,13 +58,18 @@ def convert_stream(
 
 
 def _observe(prepared: Prepared, stream: Streaming, samples: np.ndarray) -> dict[str, Observed]:
-    """What the activations hold hop by hop, the states among them, as LiteRT computes them in float."""
+    """What the activations hold hop by hop, as LiteRT computes them in float.
+
+    States are not read, which saves a third of the time: what they are joined to shares their scale and holds them.
+    """
     source = prepared.lowered.inputs[0]
-    observer = Observer(*prepared.float_file())
+    states = {name for pair in prepared.lowered.graph.states for name in pair}
+    content, names = prepared.float_file()
+    observer = Observer(content, names - states)
     for hops in calibration_streams(samples, stream.hop_frames, stream.window_hops):
-        states = observer.silence()
+        held = observer.silence()
         for frames in to_file_order(np.stack(hops), source.layout, source.shape):
-            states = observer.run([frames, *states])
+            held = observer.run([frames, *held])
     return observer.seen
 
 
