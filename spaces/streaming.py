@@ -92,6 +92,11 @@ class Streaming(nn.Module):
         """Return the states before anything was heard: zeros, as the network's padding has them."""
         return tuple(torch.zeros(batch, *shape) for shape in self.state_shapes)
 
+    def input_shapes(self, input_shape: Sequence[int], batch: int = 1) -> tuple[tuple[int, ...], ...]:
+        """The shapes of what a hop takes, for windows of ``input_shape`` (*bands, frames): frames, then each state."""
+        frames = (batch, *input_shape[:-1], self.hop_frames)
+        return (frames, *((batch, *shape) for shape in self.state_shapes))
+
     @property
     def state_values(self) -> int:
         """How many values are carried from hop to hop."""
@@ -110,11 +115,11 @@ def _sliding(pool: OverTime) -> OverTime:
 def streaming(fused: nn.Module, input_shape: Sequence[int]) -> Streaming:
     """Return the streaming form of a fused network in eval mode for windows of ``input_shape`` (..., frames).
 
-    It shares the weights. Raises :class:`UserError` that names the layer for one that looks at later frames or whose
+    It shares the weights, which may be on ``meta``. Raises :class:`UserError` that names the layer for one that looks at later frames or whose
     form over time is not known, and for a network that does not end in a pool over the whole window.
     """
-    dtype = next(fused.parameters()).dtype
-    builder = _Builder(torch.zeros(1, *input_shape, dtype=dtype))
+    weight = next(fused.parameters())
+    builder = _Builder(torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device))
     for layer, following in pairwise([*_leaves(fused), None]):
         assert layer is not None
         builder.add(layer, following)

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...spaces.errors import UserError
+from ...spaces.streaming import Streaming
 from .graph import Graph
-from .memory import MemoryPlan, MemoryRules, plan_memory
+from .memory import MemoryPlan, MemoryRules, about_states, plan_memory
 from .profile import Figure, Profile
+from .stream import Stream
 
 
 class Device(ABC):
@@ -24,6 +27,8 @@ class Device(ABC):
     precision: str = "fp32"
     file_name: str = "model.onnx"
     """The file that ships; its suffix says which format the runtime reads."""
+    stream_file_name: str | None = None
+    """The file of a network that listens hop by hop; None where no such file is made."""
     memory_rules: MemoryRules = MemoryRules()
     claims_latency: bool = True
     """Whether ``latency`` gives a figure; if not, nothing can be searched or bounded by it."""
@@ -103,6 +108,29 @@ class Device(ABC):
     def measure(self, content: bytes, planned: Profile) -> Profile:
         """The profile of a file that ships: ``planned``, with what the real tools say in place of estimates."""
 
+    def convert_stream(
+        self, stream: Streaming, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The file that ships of a network that listens hop by hop, from its streaming form on the CPU.
+
+        ``input_shape`` (*bands, frames) is of the window that it was trained on, ``samples`` (n, *input_shape) are
+        training windows as in :meth:`convert`. Its figures before training are those of
+        ``profile(read_module(stream, stream.input_shapes(input_shape)))``, its measured ones come from :meth:`measure`;
+        all are of one hop. Raises ``UserError`` where the device has no such file.
+        """
+        raise UserError(self._no_stream())
+
+    def open_stream(self, content: bytes) -> Stream:
+        """The file of :meth:`convert_stream` at work on this host; ``UserError`` for any other."""
+        raise UserError(self._no_stream())
+
+    def stream_state_bytes(self, stream: Streaming) -> int:
+        """What the file that ships carries from one hop to the next, in bytes."""
+        return stream.state_values * (1 if self.quantises else 4)
+
+    def _no_stream(self) -> str:
+        return f"{self.name}: no file that listens hop by hop is made for {self.runtime} (name another device)"
+
     def describe(self) -> dict[str, Any]:
         """How each figure is got, the error to expect and since when that is known; for people."""
         return {"latency": "estimated", "memory": "planned", "flash": "weights", "error": None, "calibrated": None}
@@ -119,7 +147,7 @@ class Device(ABC):
                 self.memory_plan(graph).peak_bytes,
                 "bytes",
                 "planned",
-                "activations only; a kernel's own workspace is not counted",
+                f"activations only{about_states(self.lowered(graph))}; a kernel's own workspace is not counted",
             ),
             flash_bytes=self.flash(graph),
             macs=Figure(graph.macs, "MACs", "exact", blind),

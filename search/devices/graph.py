@@ -118,6 +118,22 @@ class Graph:
         return cls(kept, tuple(reversed(live)), inputs, outputs, read_weights)
 
     @cached_property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """Of a network that listens hop by hop: each state as it comes in and as it goes out, in the order of both.
+
+        They are the inputs after the first, and the outputs after the first. Empty for a graph whose outputs are no
+        new values, of the same shapes and types, of its inputs.
+        """
+        pairs = tuple(zip(self.inputs[1:], self.outputs[1:], strict=False))
+        alike = all(_form(self.tensors[old]) == _form(self.tensors[new]) for old, new in pairs)
+        return pairs if alike and len(self.inputs) == len(self.outputs) else ()
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """What is carried from one hop to the next."""
+        return sum(self.tensors[name].nbytes for name, _ in self.states)
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
         return sum(operator.macs for operator in self.operators)
@@ -162,3 +178,7 @@ class Graph:
             "outputs": [numbers[name] for name in self.outputs if name in numbers],
         }
         return hashlib.sha256(json.dumps(structure).encode()).hexdigest()[:32]
+
+
+def _form(info: TensorInfo) -> tuple[tuple[int, ...], str]:
+    return info.shape, info.dtype

@@ -99,6 +99,16 @@ def plan_memory(graph: Graph, rules: MemoryRules | None = None) -> MemoryPlan:
     return MemoryPlan(peak_bytes, sums[largest], placements, names[largest] if names else "", names)
 
 
+def about_states(graph: Graph) -> str:
+    """What a figure of memory has to say of the states of a network that listens hop by hop; nothing without any."""
+    if not graph.states:
+        return ""
+    return (
+        f", {graph.state_bytes} bytes of states in it twice, as they come in and as they go out "
+        "(a copy that is kept between hops is not in it)"
+    )
+
+
 def _kernels(graph: Graph, rules: MemoryRules) -> tuple[Kernel, ...]:
     if rules.fuses_activations:
         return fuse_kernels(graph)

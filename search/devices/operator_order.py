@@ -10,6 +10,8 @@ from .graph import Graph
 from .memory import MemoryRules, aligned, plan_memory
 
 EXACT_STATES = 20_000
+STREAM_STATES = 32
+"""Of a network that listens hop by hop: the cut of each new state may stand anywhere, in 2**layers combinations."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,14 @@ class _State:
     order: tuple[int, ...]
 
 
-def best_order(graph: Graph, rules: MemoryRules | None = None, exact_states: int = EXACT_STATES) -> Graph:
+def best_order(graph: Graph, rules: MemoryRules | None = None, exact_states: int | None = None) -> Graph:
     """The graph with its operators in the order that needs the least memory; itself where no order needs less.
 
     Orders are compared by the bytes alive together, without in-place writes, and the best against the given one by its
     plan. All are tried while a step has at most ``exact_states`` sets, which finds the optimum; beyond, the best so
-    many sets are kept.
+    many sets are kept: by default ``STREAM_STATES`` of a graph with states, ``EXACT_STATES`` of any other.
     """
+    exact_states = exact_states or (STREAM_STATES if graph.states else EXACT_STATES)
     rules = rules or MemoryRules()
     if _is_chain(graph):
         return graph

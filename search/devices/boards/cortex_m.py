@@ -9,7 +9,7 @@ from math import prod
 from ....spaces.errors import UserError
 from ..fusion import fuse_kernels
 from ..graph import Graph, Operator
-from ..memory import MemoryPlan, MemoryRules, Workspace, plan_memory
+from ..memory import MemoryPlan, MemoryRules, Workspace, about_states, plan_memory
 from ..profile import Figure, Method, Profile
 from .board import CortexMBoard, OperatorCost
 from .micro_arena import TFLITE_MICRO, predict_tail_bytes, reference_workspace, unmeasured_operators, with_workspace
@@ -131,6 +131,7 @@ class CortexM:
         if self.board.kernels == "cmsis-nn-mve":
             tail_bytes += sum(_kernel_sums_bytes(operator, graph) for operator in graph.operators)
         words = f"head {head_bytes} with {self.board.kernels} kernels, tail {tail_bytes} bytes as on a 64-bit host"
+        words += about_states(graph)
         left_out = unmeasured_operators(graph)
         if left_out:
             words += f", without the kernel data of {', '.join(left_out)}"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..graph import Graph
+from ..memory import about_states
 from ..profile import Figure, Profile
 from .board import EthosUBoard
 from .skeleton import skeleton
@@ -35,7 +36,7 @@ class EthosU:
         return self._profile(graph, self.simulate(content), "on the file")
 
     def _profile(self, graph: Graph, result: VelaResult, weights: str) -> Profile:
-        latency, memory, flash = self._figures(result, weights)
+        latency, memory, flash = self._figures(result, weights, graph)
         blind = f"without {', '.join(graph.unknown)}" if graph.unknown else None
         return Profile(
             device=self.name,
@@ -52,21 +53,23 @@ class EthosU:
 
     def measure(self, content: bytes, planned: Profile) -> Profile:
         """``planned`` with what Vela says of the file that ships."""
+        from ..tflite.read import read_tflite
+
         result = self.simulate(content)
         unknown = _unknown(planned.unknown_operators, result)
-        latency, memory, flash = self._figures(result, "on the file that ships")
+        latency, memory, flash = self._figures(result, "on the file that ships", read_tflite(content))
         return replace(
             planned, latency_us=latency, peak_memory_bytes=memory, flash_bytes=flash, unknown_operators=unknown
         )
 
-    def _figures(self, result: VelaResult, weights: str) -> tuple[Figure, Figure, Figure]:
+    def _figures(self, result: VelaResult, weights: str, graph: Graph) -> tuple[Figure, Figure, Figure]:
         """Latency, memory and flash; with Shared_Sram only constants lie outside SRAM (see ``board.MEMORY_MODES``)."""
         left = f"; without {', '.join(dict.fromkeys(result.cpu_operators))}, which the processor runs"
         time = f"Vela {weights}: {self.board.error}{left if result.cpu_operators else ''}"
         constants = f"Vela's constants outside SRAM, {weights}; the driver's code is not counted"
         return (
             Figure(result.latency_us, "us", "simulated", time),
-            Figure(result.sram_bytes, "bytes", "simulated", f"SRAM of Vela's plan, {weights}"),
+            Figure(result.sram_bytes, "bytes", "simulated", f"SRAM of Vela's plan, {weights}{about_states(graph)}"),
             Figure(result.off_chip_flash_bytes + result.dram_bytes, "bytes", "simulated", constants),
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ....spaces.errors import UserError
+from ....spaces.streaming import Streaming
 from ..base import Device
 from ..extras import require
 from ..file_sizes import planned_flash
@@ -20,6 +21,7 @@ from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
+from ..stream import Stream, refuse_other_samples
 from ..tflite.device import TfliteDevice
 from .onnx_quantize import quantise_onnx, quantised_graph
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 class OnnxDevice(Device):
     """A device whose file is an ONNX model that ONNX Runtime runs."""
+
+    stream_file_name = "streaming.onnx"
 
     def convert(
         self, module: torch.nn.Module, input_shape: Sequence[int], _samples: np.ndarray | None, labels: Sequence[str]
@@ -43,6 +47,20 @@ class OnnxDevice(Device):
         from .onnx_runtime import run_onnx
 
         return run_onnx(content, features)
+
+    def convert_stream(
+        self, stream: Streaming, input_shape: Sequence[int], _samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX with its states as inputs and outputs, float32."""
+        from .onnx_streaming import streaming_onnx
+
+        return streaming_onnx(stream, input_shape, labels)
+
+    def open_stream(self, content: bytes) -> Stream:
+        """The file in ONNX Runtime."""
+        from .onnx_streaming import OnnxStream
+
+        return OnnxStream(content)
 
 
 class Calibrated(Device):
@@ -109,7 +127,7 @@ class Calibrated(Device):
         return replace(
             planned,
             latency_us=Figure(latency.min_us, "us", "measured", spread),
-            flash_bytes=Figure(len(content), "bytes", "measured", f"the size of {self.file_name}"),
+            flash_bytes=Figure(len(content), "bytes", "measured", "the size of the file"),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -156,6 +174,7 @@ class HostOnnxRuntimeInt8(HostOnnxRuntime):
     name = "host-onnxruntime-int8"
     precision = "int8"
     file_name = "model.int8.onnx"
+    stream_file_name = "streaming.int8.onnx"
 
     def lowered(self, graph: Graph) -> Graph:
         """The graph with a byte a value."""
@@ -167,6 +186,16 @@ class HostOnnxRuntimeInt8(HostOnnxRuntime):
         """The model as ONNX, int8."""
         assert samples is not None, "an int8 model needs samples"
         return quantise_onnx(super().convert(module, input_shape, None, labels), samples)
+
+    def convert_stream(
+        self, stream: Streaming, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as ONNX, int8, its states too."""
+        from .onnx_stream_quantize import quantise_stream
+
+        assert samples is not None, "an int8 model needs samples"
+        refuse_other_samples(samples, input_shape)
+        return quantise_stream(super().convert_stream(stream, input_shape, None, labels), samples)
 
 
 class HostLiteRt(Calibrated, TfliteDevice):

@@ -126,13 +126,10 @@ def measure_latency_us(
 ) -> Latency:
     """Time single runs of an ONNX model on one thread, as :func:`time_single_runs` does.
 
-    Without an ``input_shape``, that is the model's own with a batch of one.
+    Without an ``input_shape``, those of its inputs are the model's own with a batch of one.
     """
     session = make_session(source)
-    rng = np.random.default_rng(0)
-    source_input = session.get_inputs()[0]
-    shape = tuple(input_shape or (1, *source_input.shape[1:]))
-    feed = {source_input.name: rng.standard_normal(shape).astype(np.float32)}
+    feed = _example_feed(session, input_shape)
     return time_single_runs(lambda: session.run(None, feed), repeats, seconds)
 
 
@@ -143,12 +140,23 @@ def peak_allocated_bytes(content: bytes) -> int:
     """
     with tempfile.TemporaryDirectory() as folder:
         session = make_session(content, profile_prefix=str(Path(folder) / "profile"))
-        source = session.get_inputs()[0]
-        feed = {source.name: np.zeros((1, *source.shape[1:]), np.float32)}
+        feed = _example_feed(session)
         for _ in range(2):
             session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
     return max(int(event.get("args", {}).get("mem_in_use_peak", 0)) for event in events)
+
+
+def _example_feed(session: Any, input_shape: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """Seeded values for each input; for states in int8 of all magnitudes that they can have."""
+    rng = np.random.default_rng(0)
+    feed: dict[str, np.ndarray] = {}
+    for source in session.get_inputs():
+        shape = tuple(input_shape or (1, *source.shape[1:]))
+        is_int8 = source.type == "tensor(int8)"
+        values = rng.integers(-128, 128, shape) if is_int8 else rng.standard_normal(shape)
+        feed[source.name] = values.astype(np.int8 if is_int8 else np.float32)
+    return feed
 
 
 def make_session(source: str | Path | bytes, profile_prefix: str = "") -> Any:

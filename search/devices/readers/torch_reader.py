@@ -52,11 +52,15 @@ _KEEP_SHAPE = frozenset(
 _DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
-def read_module(module: torch.nn.Module, example_input_shape: Sequence[int]) -> Graph:
-    """The graph of ``module`` in evaluation mode for one float32 input of ``example_input_shape``.
+Shapes = Sequence[int] | Sequence[Sequence[int]]
+"""Of the only input, or of each of several, with the batch."""
 
-    The shape includes the batch. Weights may be real or on ``meta``; their values are not read. MACs are
-    those of ``torch.utils.flop_counter`` (two operations each). An operator without a known kind becomes "other" and
+
+def read_module(module: torch.nn.Module, example_input_shape: Shapes) -> Graph:
+    """The graph of ``module`` in evaluation mode for one float32 input of ``example_input_shape``, or for several.
+
+    Shapes include the batch. Of several inputs the first are features, the others states: see ``Graph.states``.
+    Weights may be real or on ``meta``; their values are not read. MACs are those of ``torch.utils.flop_counter`` (two operations each). An operator without a known kind becomes "other" and
     stands in ``Graph.unknown``.
 
     Raises ``UserError`` when the module is in training mode, when it does not take this shape, or when
@@ -68,22 +72,29 @@ def read_module(module: torch.nn.Module, example_input_shape: Sequence[int]) -> 
     return record(module, example_input_shape, title)
 
 
-def record(module: torch.nn.Module, example_input_shape: Sequence[int], title: str) -> Graph:
+def each_shape(shapes: Shapes) -> tuple[tuple[int, ...], ...]:
+    """The shape of each input, where a single one may have been given as it is."""
+    several = [tuple(shape) for shape in shapes if not isinstance(shape, int)]
+    return tuple(several) or (tuple(size for size in shapes if isinstance(size, int)),)
+
+
+def record(module: torch.nn.Module, example_input_shape: Shapes, title: str) -> Graph:
     """``read_module`` for a module that is known to compute what it does in evaluation mode."""
-    shape = tuple(example_input_shape)
-    example = torch.empty(shape, device="meta")
+    shapes = each_shape(example_input_shape)
+    examples = tuple(torch.empty(shape, device="meta") for shape in shapes)
     state = {name: _meta_twin(tensor) for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    recorder = Recorder(state, example)
+    recorder = Recorder(state, examples)
     try:
         with torch.no_grad(), recorder:
-            outputs = functional_call(module, state, (example,))
+            outputs = functional_call(module, state, examples)
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
     except (RuntimeError, ValueError, IndexError) as error:
         reason = first_line(error)
         where = f" near {recorder.last_operator}" if recorder.last_operator else ""
+        given = f"an input of shape {shapes[0]}" if len(shapes) == 1 else f"inputs of shapes {shapes}"
         raise UserError(
-            f"{title}: does not run on an input of shape {shape}{where}: {reason} "
+            f"{title}: does not run on {given}{where}: {reason} "
             "(give the shape that the model was built for)"
         ) from error
     return recorder.graph([leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)])
@@ -96,7 +107,7 @@ class Recorder(TorchDispatchMode):
     is a constant itself. After an in-place write all tensors of that storage stand for the new version.
     """
 
-    def __init__(self, state: Mapping[str, torch.Tensor], example: torch.Tensor) -> None:
+    def __init__(self, state: Mapping[str, torch.Tensor], examples: Sequence[torch.Tensor]) -> None:
         super().__init__()
         self.last_operator = ""
         self._tensors: dict[str, TensorInfo] = {}
@@ -107,7 +118,9 @@ class Recorder(TorchDispatchMode):
         self._originals: dict[int, int] = {}  # storage of a meta twin -> storage of its original
         self._alive: list[torch.Tensor] = []  # ids and storages stay unique while their owners live
         self._state_names = {self._constant_key(tensor): name for name, tensor in state.items()}
-        self._bind(example, self._new_tensor("input", example))
+        self._inputs = tuple(f"input{number}" if len(examples) > 1 else "input" for number in range(len(examples)))
+        for name, example in zip(self._inputs, examples, strict=True):
+            self._bind(example, self._new_tensor(name, example))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -236,7 +249,7 @@ class Recorder(TorchDispatchMode):
     def graph(self, outputs: list[torch.Tensor]) -> Graph:
         """What was recorded, for these results of the module."""
         names = dict.fromkeys(self._name_of(tensor) for tensor in outputs)
-        return Graph.of(self._tensors, self._operators, ("input",), names, self._weights.values())
+        return Graph.of(self._tensors, self._operators, self._inputs, names, self._weights.values())
 
 
 def _meta_twin(tensor: torch.Tensor) -> torch.Tensor:

@@ -30,11 +30,11 @@ class Value:
 class Builder:
     """The TFLite graph of a torch graph as it grows, in float32.
 
-    ``input_layout`` and ``input_shape`` say how the input lies in memory. Lowerings call ``value``, ``image`` and the
+    ``input_forms`` say how each input lies in memory: its layout and its TFLite shape. Lowerings call ``value``, ``image`` and the
     like for their inputs, ``emit`` for their operators, and ``bind`` for their results.
     """
 
-    def __init__(self, graph: Graph, precision: str, input_layout: Layout, input_shape: Shape) -> None:
+    def __init__(self, graph: Graph, precision: str, input_forms: Sequence[tuple[Layout, Shape]]) -> None:
         self.graph = graph
         self.precision = precision
         self.tensors: dict[str, TensorInfo] = {}
@@ -48,9 +48,9 @@ class Builder:
         self._moved: dict[tuple[str, Layout, Layout, Shape], Value] = {}
         self._roots = roots_of(graph)
         self._readers = count_readers(graph, self._roots)
-        (source,) = graph.inputs
-        self.declare(source, input_shape)
-        self._values[source] = Value(source, input_shape, input_layout, graph.tensors[source].shape)
+        for source, (layout, shape) in zip(graph.inputs, input_forms, strict=True):
+            self.declare(source, shape)
+            self._values[source] = Value(source, shape, layout, graph.tensors[source].shape)
 
     # What the torch graph says
 

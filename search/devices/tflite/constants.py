@@ -9,29 +9,29 @@ from torch import nn
 from torch.func import functional_call
 
 from ....spaces.errors import UserError
-from ..readers.torch_reader import Recorder
+from ..readers.torch_reader import Recorder, Shapes, each_shape
 
 
-def read_constants(module: nn.Module, input_shape: Sequence[int]) -> dict[str, np.ndarray]:
+def read_constants(module: nn.Module, input_shape: Shapes) -> dict[str, np.ndarray]:
     """The values of every constant that ``read_module`` names, of the shapes that it notes.
 
     A linear weight, which torch reads transposed, comes transposed. The module has its weights on the CPU.
     Raises ``UserError`` for a weight that is read in two orders.
     """
     state = {name: tensor.detach() for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    example = torch.empty(tuple(input_shape), device="meta")
-    recorder = _ValueRecorder(state, example)
+    examples = tuple(torch.empty(shape, device="meta") for shape in each_shape(input_shape))
+    recorder = _ValueRecorder(state, examples)
     with torch.no_grad(), recorder:
-        functional_call(module, state, (example,))
+        functional_call(module, state, examples)
     return {name: tensor.float().numpy() for name, tensor in recorder.values.items()}
 
 
 class _ValueRecorder(Recorder):
     """Keeps what each constant holds: activations are on ``meta``, constants are real."""
 
-    def __init__(self, state: dict[str, torch.Tensor], example: torch.Tensor) -> None:
+    def __init__(self, state: dict[str, torch.Tensor], examples: Sequence[torch.Tensor]) -> None:
         self.values: dict[str, torch.Tensor] = {}
-        super().__init__(state, example)
+        super().__init__(state, examples)
 
     def _name_of(self, tensor: torch.Tensor) -> Any:
         name = super()._name_of(tensor)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -10,8 +11,9 @@ from torch import nn
 from ....spaces.errors import UserError
 from ..graph import Graph, TensorInfo
 from ..memory import MemoryRules
-from ..readers.torch_reader import read_module
+from ..readers.torch_reader import Shapes, read_module
 from ..shipped import LABELS_KEY
+from ..stream import refuse_other_samples
 from .builder import Value
 from .constants import read_constants
 from .equalize import Observed, equalize
@@ -41,20 +43,41 @@ def convert(
     costs is what the real one costs, what it answers means nothing. Raises ``UserError`` for what ``lower`` and
     ``read_module`` refuse, for weights that are not finite, and for samples of another shape.
     """
-    graph = read_module(module, input_shape)
+    prepared = prepare(module, input_shape, precision, rules)
+    seen = {} if samples is None or prepared.is_made_up else _observe(prepared, samples)
+    return write(prepared, seen, {} if labels is None else {LABELS_KEY: json.dumps(list(labels))})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A lowered module and its constants in float, made up where the module has none."""
+
+    lowered: Lowered
+    constants: dict[str, np.ndarray]
+    is_made_up: bool
+
+    def float_file(self) -> tuple[bytes, set[str]]:
+        """The file in float even where it is to be int8, and the names of its activations."""
+        twin = float_twin(self.lowered.graph)
+        names = {*twin.inputs, *(name for operator in twin.operators for name in operator.outputs)}
+        return write_tflite(twin, self.constants, {}, {}), names
+
+
+def prepare(module: nn.Module, shapes: Shapes, precision: str, rules: MemoryRules | None) -> Prepared:
+    """Lower a module in evaluation mode for inputs of ``shapes``; raises ``UserError`` as :func:`convert` does."""
+    graph = read_module(module, shapes)
     lowered = lower_with_recipes(graph, precision, rules)
-    if any(tensor.is_meta for tensor in module.state_dict().values()):
-        values = random_constants(graph)
-        samples = None
-    else:
-        values = read_constants(module, input_shape)
-    constants = _lowered_constants(lowered, values)
-    metadata = {ENDS_KEY: _ends(lowered)}
-    if labels is not None:
-        metadata[LABELS_KEY] = json.dumps(list(labels))
-    if precision == "fp32":
+    is_made_up = any(tensor.is_meta for tensor in module.state_dict().values())
+    values = random_constants(graph) if is_made_up else read_constants(module, shapes)
+    return Prepared(lowered, _lowered_constants(lowered, values), is_made_up)
+
+
+def write(prepared: Prepared, observed: Mapping[str, Observed], metadata: Mapping[str, str]) -> bytes:
+    """The file, quantised where it was lowered to int8 by what its activations were observed to hold."""
+    lowered, constants = prepared.lowered, prepared.constants
+    metadata = {ENDS_KEY: _ends(lowered), **metadata}
+    if all(info.dtype != "int8" for info in lowered.graph.tensors.values()):
         return write_tflite(lowered.graph, constants, {}, metadata)
-    observed = _observe(lowered, constants, samples)
     if observed:
         constants, observed = equalize(lowered.graph, constants, observed)
     ranges = {name: (float(seen.low.min()), float(seen.high.max())) for name, seen in observed.items()}
@@ -84,19 +107,12 @@ def _lowered_constants(lowered: Lowered, values: dict[str, np.ndarray]) -> dict[
     return constants
 
 
-def _observe(lowered: Lowered, constants: dict[str, np.ndarray], samples: np.ndarray | None) -> dict[str, Observed]:
+def _observe(prepared: Prepared, samples: np.ndarray) -> dict[str, Observed]:
     """What the activations hold on the samples, as LiteRT computes them in float."""
-    if samples is None:
-        return {}
-    (source,) = lowered.inputs
-    if samples.ndim == 0 or len(samples) == 0 or samples.shape[1:] != source.torch_shape[1:]:
-        raise UserError(f"samples of shape {samples.shape}: the model takes (n, {str(source.torch_shape[1:])[1:]}")
-    if not np.isfinite(samples).all():
-        raise UserError("samples: hold values that are not finite (leave those examples out)")
-    twin = float_twin(lowered.graph)
-    content = write_tflite(twin, constants, {}, {})
-    written = {*twin.inputs, *(name for operator in twin.operators for name in operator.outputs)}
-    return observe(content, to_file_order(samples, source.layout, source.shape), written)
+    (source,) = prepared.lowered.inputs
+    refuse_other_samples(samples, source.torch_shape[1:])
+    content, names = prepared.float_file()
+    return observe(content, to_file_order(samples, source.layout, source.shape), names)
 
 
 def float_twin(graph: Graph) -> Graph:

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ....spaces.streaming import Streaming
 from ..base import Device
 from ..graph import Graph
+from ..stream import Stream
 
 
 class TfliteDevice(Device):
     """A device whose file is a TFLite model, written from the fused model and scored by LiteRT's kernels."""
 
     file_name = "model.tflite"
+    stream_file_name = "streaming.tflite"
 
     def lowered(self, graph: Graph) -> Graph:
         """The TFLite operators that ship; a graph that was read from a ``.tflite`` file is of them already."""
@@ -35,3 +38,18 @@ class TfliteDevice(Device):
         from .runtime import run
 
         return run(content, features)
+
+    def convert_stream(
+        self, stream: Streaming, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> bytes:
+        """The model as TFLite with its states as inputs and outputs, in the device's precision."""
+        from .streams import convert_stream
+
+        assert samples is not None or not self.quantises, "an int8 model needs samples"
+        return convert_stream(stream, input_shape, self.precision, samples, labels, self.memory_rules)
+
+    def open_stream(self, content: bytes) -> Stream:
+        """The file in LiteRT."""
+        from .streams import TfliteStream
+
+        return TfliteStream(content)

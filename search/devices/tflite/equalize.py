@@ -29,7 +29,7 @@ class Observed:
     mean_square: np.ndarray
 
     def with_more(self, other: "Observed") -> "Observed":
-        """What was seen in both; the mean squares are shares of one mean."""
+        """What was seen in both; the mean squares are added up."""
         return Observed(
             np.minimum(self.low, other.low), np.maximum(self.high, other.high), self.mean_square + other.mean_square
         )
@@ -61,7 +61,7 @@ def equalize(
         _scale(constants, writer.inputs[1], factors, 3 if _is_depthwise(writer) else 0)
         _scale(constants, writer.inputs[2], factors, 0)
         _scale(constants, reader.inputs[1], 1 / factors, constants[reader.inputs[1]].ndim - 1)
-        observed |= {name: observed[name].scaled(factors) for name in tensors}
+        observed |= {name: observed[name].scaled(factors) for name in tensors if name in observed}
     return constants, observed
 
 
@@ -80,18 +80,39 @@ def _path(graph: Graph, writer: Operator, readers: Mapping[str, list[Operator]])
         "RELU",
     ):
         return None
+    new_states = {new for _, new in graph.states}
     path: list[Operator] = []
     name = writer.outputs[0]
-    while name not in graph.outputs and len(readers.get(name, [])) == 1:
-        operator = readers[name][0]
+    while name not in graph.outputs:
+        following = [operator for operator in readers.get(name, []) if not new_states.intersection(operator.outputs)]
+        if len(following) != 1:
+            return None
+        (operator,) = following
+        # What becomes a state comes back in its place.
+        cut = {output for reader in readers[name] if reader is not operator for output in reader.outputs}
+        if cut != _states_joined(graph, path[-1] if path else writer):
+            return None
         path.append(operator)
         if operator.attribute("operator") in _PRODUCTS:
             return path if _reads_by_channel(graph, operator) else None
-        passes = operator.attribute("operator") in _PASSING and operator.attribute("fused_activation", "NONE") == "NONE"
-        if not passes:
+        passes = operator.attribute("operator") in _PASSING or _states_joined(graph, operator)
+        if not passes or operator.attribute("fused_activation", "NONE") != "NONE":
             return None
         name = operator.outputs[0]
     return None
+
+
+def _states_joined(graph: Graph, operator: Operator) -> set[str]:
+    """The new values of the states that an operator joins to one activation along another axis than the channels.
+
+    A factor of a channel gets through: a state starts as zeros, and its values are scaled as those of the activation.
+    """
+    new = dict(graph.states)
+    states = [name for name in operator.inputs if name in new]
+    last = len(graph.tensors[operator.outputs[0]].shape) - 1
+    if operator.kind != "concat" or len(operator.inputs) != len(states) + 1 or operator.attribute("axis") in (-1, last):
+        return set()
+    return {new[name] for name in states}
 
 
 def _reads_by_channel(graph: Graph, reader: Operator) -> bool:

@@ -1,6 +1,6 @@
 """From the graph of torch operators to the graph of TFLite operators that would ship."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ....spaces.errors import UserError
@@ -62,7 +62,8 @@ def lower(graph: Graph, precision: str, rules: MemoryRules | None = None) -> Gra
 
     Channels last, activations of the ``precision`` ("fp32" or "int8"; int8 weights, int32 biases), activations fused
     where TFLite fuses them, views left out where they move nothing, in the order that needs the least memory by the
-    ``rules`` of the target. Weights keep their names in torch.
+    ``rules`` of the target. Weights keep their names in torch. A state (see ``Graph.states``) lies in memory as its new
+    value does, so that whoever runs the model copies bytes from one to the other.
     Raises ``UserError`` that names the operator for one that has no lowering, and for a batch other than one.
     """
     return lower_with_recipes(graph, precision, rules).graph
@@ -72,27 +73,43 @@ def lower_with_recipes(graph: Graph, precision: str, rules: MemoryRules | None =
     """``lower``, with what is needed to write the file."""
     if precision not in PRECISIONS:
         raise UserError(f'precision "{precision}": TFLite files are written in fp32 or int8')
-    if len(graph.inputs) != 1:
-        raise UserError(f"the model has {len(graph.inputs)} inputs; one is lowered to TFLite")
-    (source,) = graph.inputs
-    shape = graph.tensors[source].shape
-    if not shape or shape[0] != 1:
-        raise UserError(f"input of shape {shape}: a batch other than one is not lowered (give it a first axis of 1)")
-    attempts: list[tuple[int, Lowered]] = []
-    for layout, lowered_shape in _input_forms(shape):
-        lowered = _attempt(graph, precision, layout, lowered_shape)
-        cost = sum(4 * (op.kind == "transpose") + (op.kind == "view") for op in lowered.graph.operators)
-        attempts.append((cost, lowered))
-        if cost == 0:
-            break
-    best = min(attempts, key=lambda attempt: attempt[0])[1]
+    if len(graph.inputs) != 1 and not graph.states:
+        raise UserError(
+            f"the model has {len(graph.inputs)} inputs; one is lowered to TFLite, and others only as states, whose new "
+            "values are the outputs after the first"
+        )
+    for source in graph.inputs:
+        shape = graph.tensors[source].shape
+        if not shape or shape[0] != 1:
+            raise UserError(f"input of shape {shape}: a batch other than one is not lowered (first axis of 1)")
+    best = _best_attempt(graph, precision)
     graph = to_int8(best.graph) if precision == "int8" else best.graph
     # TFLite runs operators in the order of the file.
     return replace(best, graph=best_order(graph, rules))
 
 
+def _best_attempt(graph: Graph, precision: str) -> Lowered:
+    """The lowering with the forms of the inputs that cost least, one input after the other."""
+    forms = [_input_forms(graph.tensors[name].shape) for name in graph.inputs]
+    chosen = [candidates[0] for candidates in forms]
+    best = _attempt(graph, precision, chosen)
+    for place, candidates in enumerate(forms):
+        for candidate in candidates[1:]:
+            if _cost(best) == 0:
+                return best
+            other = [*chosen[:place], candidate, *chosen[place + 1 :]]
+            lowered = _attempt(graph, precision, other)
+            if _cost(lowered) < _cost(best):
+                best, chosen = lowered, other
+    return best
+
+
+def _cost(lowered: Lowered) -> int:
+    return sum(4 * (op.kind == "transpose") + (op.kind == "view") for op in lowered.graph.operators)
+
+
 def _input_forms(shape: Shape) -> list[tuple[Layout, Shape]]:
-    """How the input may lie: channels last as an image, or as torch has it. The one that costs least is taken."""
+    """How an input may lie: channels last as an image, or as torch has it. The one that costs least is taken."""
     forms = [(layouts.plain(shape), shape)]
     if len(shape) == 3:
         forms.insert(0, (layouts.of_axes(shape, (0, 2, 1)), (1, 1, shape[2], shape[1])))
@@ -102,10 +119,9 @@ def _input_forms(shape: Shape) -> list[tuple[Layout, Shape]]:
     return forms
 
 
-def _attempt(graph: Graph, precision: str, layout: Layout, shape: Shape) -> Lowered:
-    builder = Builder(graph, precision, layout, shape)
-    (source,) = graph.inputs
-    start = builder.value(source)
+def _attempt(graph: Graph, precision: str, forms: Sequence[tuple[Layout, Shape]]) -> Lowered:
+    builder = Builder(graph, precision, forms)
+    starts = tuple(builder.value(name) for name in graph.inputs)
     for operator in graph.operators:
         if builder.view(operator):
             continue
@@ -114,12 +130,21 @@ def _attempt(graph: Graph, precision: str, layout: Layout, shape: Shape) -> Lowe
             title = operator.attribute("operator", operator.name)
             raise UserError(f"{title} ({operator.name}) has no lowering to TFLite; write the model without it")
         lowering(builder, operator)
-    outputs = tuple(builder.value(name) for name in graph.outputs)
+    outputs = [builder.value(name) for name in graph.outputs]
+    if graph.states:
+        outputs[1:] = [
+            builder.moved(value, start.layout, start.shape, f"{name}.state")
+            for name, value, start in zip(graph.outputs[1:], outputs[1:], starts[1:], strict=True)
+        ]
     made = Graph.of(
-        builder.tensors, builder.operators, [start.tensor], [value.tensor for value in outputs], builder.weights
+        builder.tensors,
+        builder.operators,
+        [value.tensor for value in starts],
+        [value.tensor for value in outputs],
+        builder.weights,
     )
     recipes = {name: recipe for name, recipe in builder.recipes.items() if name in made.tensors}
-    return Lowered(made, recipes, (start,), outputs)
+    return Lowered(made, recipes, starts, tuple(outputs))
 
 
 # Where TFLite's integer kernels want one scale for what they read and write, and where the scale of a result is given.

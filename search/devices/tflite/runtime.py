@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,10 @@ class Interpreter:
 
     def __init__(self, content: bytes) -> None:
         self._runtime = make_interpreter(content)
-        self._ends = _Ends(self._runtime, content)
+        inputs = len(self._runtime.get_input_details())
+        if inputs != 1:
+            raise UserError(f"TFLite model: has {inputs} inputs; one is run (a streaming model listens hop by hop)")
+        self._ends = Ends(self._runtime, read_metadata(content))
 
     @property
     def output_scale(self) -> float:
@@ -42,15 +45,15 @@ class Interpreter:
         return np.array(self._runtime.get_tensor(self._ends.result["index"]))
 
 
-class _Ends:
-    """How features as torch has them become what the file reads, and what it writes becomes logits."""
+class Ends:
+    """How features as torch has them become what the first input reads, and what the first output holds, logits."""
 
-    def __init__(self, runtime: Any, content: bytes) -> None:
-        inputs = runtime.get_input_details()
-        if len(inputs) != 1:
-            raise UserError(f"TFLite model: has {len(inputs)} inputs; one is run")
-        self.source, self.result = inputs[0], runtime.get_output_details()[0]
-        ends = json.loads(read_metadata(content).get(ENDS_KEY, "{}"))
+    def __init__(self, runtime: Any, metadata: Mapping[str, str]) -> None:
+        self.source, self.result = runtime.get_input_details()[0], runtime.get_output_details()[0]
+        ends = json.loads(metadata.get(ENDS_KEY, "{}"))
+        given = ends["inputs"][0]["torch_shape"] if ends else [int(size) for size in self.source["shape"]]
+        self.example_shape = tuple(given[1:])
+        """Of one example as torch has it, where the file says so."""
         self._source_layout = _layout(ends, "inputs", self.source["shape"])
         self._result_layout = _layout(ends, "outputs", self.result["shape"])
 
@@ -58,10 +61,10 @@ class _Ends:
         shape = tuple(int(size) for size in self.source["shape"])
         if features.ndim == 0 or features[:1].size not in (0, math.prod(shape)):
             raise UserError(f"features of shape {features.shape}: the model takes {math.prod(shape)} values an example")
-        return _quantized(to_file_order(features, self._source_layout, shape), self.source)
+        return quantized(to_file_order(features, self._source_layout, shape), self.source)
 
     def logits(self, results: np.ndarray) -> np.ndarray:
-        flat = _real(results, self.result).reshape(len(results), -1)
+        flat = real(results, self.result).reshape(len(results), -1)
         ordered = np.empty_like(flat)
         ordered[:, layouts.gather_index(self._result_layout)] = flat
         return ordered
@@ -78,7 +81,7 @@ def measure_latency_us(content: bytes, repeats: int = 2000, seconds: float = 1.0
     rng = np.random.default_rng(0)
     for source in runtime.get_input_details():
         values = rng.standard_normal(tuple(source["shape"])).astype(np.float32)
-        runtime.set_tensor(source["index"], _quantized(values, source))
+        runtime.set_tensor(source["index"], quantized(values, source))
     return time_single_runs(runtime.invoke, repeats, seconds)
 
 
@@ -105,22 +108,48 @@ def make_interpreter(content: bytes, keep_all_tensors: bool = False) -> Any:
 
 def observe(content: bytes, rows: np.ndarray, names: Container[str]) -> dict[str, Observed]:
     """What some tensors of a float file hold over ``rows`` (n, *shape of the input), by their last axis."""
-    interpreter = make_interpreter(content, keep_all_tensors=True)
-    (source,) = interpreter.get_input_details()
-    written = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
-    seen: dict[str, Observed] = {}
+    observer = Observer(content, names)
     for row in rows:
-        interpreter.set_tensor(source["index"], row)
-        interpreter.invoke()
-        for detail in written:
-            values = interpreter.get_tensor(detail["index"])
-            values = values.reshape(-1, values.shape[-1] if values.ndim else 1)
-            new = Observed(
-                values.min(axis=0), values.max(axis=0), np.square(values, dtype=np.float64).mean(axis=0) / len(rows)
-            )
-            old = seen.get(detail["name"])
-            seen[detail["name"]] = old.with_more(new) if old else new
-    return seen
+        observer.run([row])
+    return observer.seen
+
+
+class Observer:
+    """A float file at work, and what some of its tensors have held so far, by their last axis."""
+
+    def __init__(self, content: bytes, names: Container[str]) -> None:
+        self._interpreter = make_interpreter(content, keep_all_tensors=True)
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+        self._written = [detail for detail in self._interpreter.get_tensor_details() if detail["name"] in names]
+        self._seen: dict[str, Observed] = {}
+        self._runs = 0
+
+    @property
+    def seen(self) -> dict[str, Observed]:
+        """What was held in all runs; the mean squares are over all of them."""
+        share = 1 / max(1, self._runs)
+        return {name: Observed(seen.low, seen.high, seen.mean_square * share) for name, seen in self._seen.items()}
+
+    def silence(self) -> list[np.ndarray]:
+        """Zeros for the inputs after the first."""
+        return [np.zeros(detail["shape"], np.float32) for detail in self._inputs[1:]]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run once and return the outputs after the first."""
+        for detail, values in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], values)
+        self._interpreter.invoke()
+        for detail in self._written:
+            self._note(detail["name"], self._interpreter.get_tensor(detail["index"]))
+        self._runs += 1
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs[1:]]
+
+    def _note(self, name: str, values: np.ndarray) -> None:
+        values = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+        new = Observed(values.min(axis=0), values.max(axis=0), np.square(values, dtype=np.float64).mean(axis=0))
+        old = self._seen.get(name)
+        self._seen[name] = old.with_more(new) if old else new
 
 
 def to_file_order(features: np.ndarray, layout: layouts.Layout, shape: Sequence[int]) -> np.ndarray:
@@ -131,12 +160,16 @@ def to_file_order(features: np.ndarray, layout: layouts.Layout, shape: Sequence[
 
 def file_input(content: bytes, features: np.ndarray) -> np.ndarray:
     """Features (n, ...) as torch has them as what the input of a file holds, for runtimes other than this one."""
-    return _Ends(make_interpreter(content), content).rows(features)
+    return _ends(content).rows(features)
 
 
 def file_logits(content: bytes, results: np.ndarray) -> np.ndarray:
     """The logits (n, classes) in float from what the output of a file held, (n, *shape of the output)."""
-    return _Ends(make_interpreter(content), content).logits(results)
+    return _ends(content).logits(results)
+
+
+def _ends(content: bytes) -> Ends:
+    return Ends(make_interpreter(content), read_metadata(content))
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
@@ -160,7 +193,8 @@ def _layout(ends: dict[str, Any], side: str, shape: Sequence[int]) -> layouts.La
     return layouts.plain(sizes)
 
 
-def _quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+def quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Float values as the tensor of ``detail`` has them."""
     if detail["dtype"] == np.float32:
         return values
     scale, zero_point = detail["quantization"]
@@ -168,7 +202,8 @@ def _quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return np.clip(np.round(values / np.float32(scale)) + zero_point, limits.min, limits.max).astype(detail["dtype"])
 
 
-def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+def real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """The values of the tensor of ``detail`` in float."""
     if detail["dtype"] == np.float32:
         return np.array(values)
     scale, zero_point = detail["quantization"]

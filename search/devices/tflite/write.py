@@ -13,6 +13,7 @@ import numpy as np
 from ..extras import require
 from ..graph import Graph, Operator
 from ..shipped import INPUT_NAME, OUTPUT_NAME
+from ..stream import NEW_STATE, STATE, state_names
 from .builtins import BUILTINS
 
 SCHEMA = "ai_edge_litert.schema_py_generated"
@@ -42,7 +43,8 @@ def write_tflite(
     """The file of a lowered ``graph``.
 
     ``constants`` hold the values of its weights by name, ``quantization`` the scales of its tensors where they are
-    int8, ``metadata`` texts that are kept in the file under their names. The signature is "features" to "logits".
+    int8, ``metadata`` texts that are kept in the file under their names. The signature is "features" to "logits"; with
+    states, "features", "state0", "state1", … to "logits", "new_state0", …, in the order of the file.
     """
     schema = require(SCHEMA, EXTRA)
     flatbuffers = require("flatbuffers", EXTRA)
@@ -82,7 +84,7 @@ def write_tflite(
         description=b"repareto",
         buffers=buffers,
         metadata=notes,
-        signatureDefs=[_signature(schema, subgraph)],
+        signatureDefs=[_signature(schema, subgraph, has_states=bool(graph.states))],
     )
     builder = flatbuffers.Builder(1024 + sum(info.nbytes for info in graph.tensors.values() if info.name in constants))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -159,16 +161,18 @@ def _parameters(schema: Any, quantization: Quantization) -> Any:
     )
 
 
-def _signature(schema: Any, subgraph: Any) -> Any:
-    def ends(name: str, places: list[int]) -> list[Any]:
-        many = len(places) > 1
+def _signature(schema: Any, subgraph: Any, *, has_states: bool) -> Any:
+    def ends(name: str, state: str, places: list[int]) -> list[Any]:
+        if has_states:
+            names = state_names(name, state, len(places))
+        else:
+            names = [name] if len(places) == 1 else [f"{name}{number}" for number in range(len(places))]
         return [
-            schema.TensorMapT(name=f"{name}{number if many else ''}".encode(), tensorIndex=place)
-            for number, place in enumerate(places)
+            schema.TensorMapT(name=text.encode(), tensorIndex=place) for text, place in zip(names, places, strict=True)
         ]
 
     return schema.SignatureDefT(
-        inputs=ends(INPUT_NAME, subgraph.inputs),
-        outputs=ends(OUTPUT_NAME, subgraph.outputs),
+        inputs=ends(INPUT_NAME, STATE, subgraph.inputs),
+        outputs=ends(OUTPUT_NAME, NEW_STATE, subgraph.outputs),
         signatureKey=b"serving_default",
     )
