@@ -65,6 +65,12 @@ COMMANDS = {
         "--pause": ("option", False),
         "--json": ("flag", False),
     },
+    "download": {
+        "recordings": ("argument", True),
+        "folder": ("argument", True),
+        "--url": ("option", False),
+        "--sha256": ("option", False),
+    },
     "devices": {"--json": ("flag", False)},
     "profile": {
         "MODEL": ("argument", True),
@@ -278,6 +284,20 @@ def test_an_export_onto_something_or_without_weights(refused, tmp_path: Path) ->
     assert refused("export", "study", "--out", "o") == "o exists; name another folder, or add --force to replace it"
     assert "its weights are gone" in refused("export", "study", "--out", "p")
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("speech_comands", "f"), "download 'speech_comands': no such recordings; did you mean speech_commands?"),
+        (("speech_commands", "f", "--url", "ftp://a"), "--url ftp://a: must begin with http:// or https://"),
+        (("speech_commands", "c.yaml"), "c.yaml: already there, but no Speech Commands (it is a file)"),
+    ],
+)
+def test_a_download_that_cannot_be(refused, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    assert message in refused("download", *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "missing.pt2", "missing.yaml", "model.txt"])
