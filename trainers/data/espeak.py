@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces.errors import UserError
+from .audio import without_silence
 
 ENGLISH_ACCENTS = (
     "en",
@@ -164,12 +165,6 @@ class _Speaker:
         return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
 
 
-def _without_silence(waveform: np.ndarray) -> np.ndarray:
-    loudness = np.abs(waveform.astype(np.int32))
-    loud = np.flatnonzero(loudness > 0.01 * loudness.max(initial=1))  # -40 dB of the peak
-    return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]
-
-
 def _render_from_stdin() -> None:
     import soxr
 
@@ -177,7 +172,7 @@ def _render_from_stdin() -> None:
     speaker = _Speaker(job["seed"])
     waveforms = []
     for fields in job["utterances"]:
-        waveform = _without_silence(speaker.say(Utterance(**fields)))
+        waveform = without_silence(speaker.say(Utterance(**fields)))
         waveforms.append(soxr.resample(waveform, speaker.sample_rate_hz, job["sample_rate_hz"]))
     stream = io.BytesIO()
     np.save(stream, np.array([len(waveform) for waveform in waveforms], np.int64))
