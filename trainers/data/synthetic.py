@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import loudest_window
 from .cache import SPLITS, load_or_make
+from .channels import Channels, installed_codecs, libsndfile_version, through_channels
 from .dataset import Dataset, Split
 from .labels import SILENCE, UNKNOWN, as_words, extra_labels
 from .voices import HELD_OUT_SHARES, split_voices
@@ -57,6 +58,8 @@ class Synthetic:
     """Front end."""
     test_engine: Engine = "espeak"
     """Who speaks the test split; "hibari" is an engine that is never heard in training."""
+    channels: bool = False
+    """Send each spoken word through a room, a band and a codec of its own before noise is added."""
     cache: Path | None = None
     """Folder where the features are kept; None: $REPARETO_CACHE, else ~/.cache/repareto."""
 
@@ -101,6 +104,8 @@ class Synthetic:
         # Settings that came later stand in the key only where they change something: what is kept stays valid.
         if self.test_engine == "hibari":
             key["test_engine"] = ["hibari", hibari.version()]
+        if self.channels:
+            key["channels"] = [asdict(Channels()), installed_codecs(), libsndfile_version()]
         return load_or_make("synthetic", key, lambda: _Making(self, seed).dataset(), self.cache)
 
 
@@ -151,6 +156,10 @@ class _Making:
                 # The first chunk trains, so nothing of the held-out speakers is heard in any babble.
                 assert chunk.split == "train"
                 self.talkers = speech
+            if self.settings.channels:
+                # Before the noise: else clips of silence alone would lack what codecs leave, and be known by that.
+                rate_hz = self.settings.log_mel.sample_rate_hz
+                speech = through_channels(speech, rate_hz, self._rng("channels", index))
             snr_db = rng.uniform(*self.settings.snr_db, len(speech))
             mixed = noise.add_at_snr(speech, self._noise(len(speech), rng), snr_db)
             yield chunk.split, np.clip(mixed, -1.0, 1.0), chunk.labels
@@ -219,7 +228,7 @@ class _Making:
         return noise.generated_with_babble(count, self.samples, self.talkers, rng)
 
     def _rng(self, purpose: str, index: int = 0) -> np.random.Generator:
-        purposes = ("utterances", "mix", "silence", "bank")
+        purposes = ("utterances", "mix", "silence", "bank", "channels")
         return np.random.default_rng([self.seed, purposes.index(purpose), index])
 
 

@@ -139,6 +139,30 @@ def test_a_word_that_the_other_engine_cannot_say_is_told(
         load(test_engine="hibari")
 
 
+def test_channels_change_the_spoken_clips_of_all_splits_and_nothing_else(load: Callable[..., Dataset]) -> None:
+    quiet = {"snr_db": (60.0, 60.0)}
+    dry, wet = load(**quiet), load(channels=True, **quiet)
+    for split in SPLITS:
+        mine, theirs = getattr(wet, split), getattr(dry, split)
+        np.testing.assert_array_equal(mine.labels, theirs.labels)
+        # Back to dB, because the training split's mean and deviation have changed.
+        db = [
+            given.features.astype(np.float64) * data.front_end["std"] + data.front_end["mean"]
+            for given, data in ((mine, wet), (theirs, dry))
+        ]
+        difference_db = np.abs(db[0] - db[1]).max(axis=(1, 2))
+        spoken = mine.labels != wet.labels.index("silence")
+        assert difference_db[~spoken].max() < 0.2
+        assert (difference_db[spoken] > 3).mean() > 0.7  # an eighth of the clips goes through no part of a channel
+
+
+def test_channels_give_the_same_bytes_again(load: Callable[..., Dataset]) -> None:
+    first = load(0, "first", channels=True)
+    assert all_bytes(load(0, "second", channels=True)) == all_bytes(first)
+    assert all_bytes(load(0, "first", channels=True)) == all_bytes(first)  # from the cache
+    assert all_bytes(load(0, "first")) != all_bytes(first)  # not the other's
+
+
 def test_the_key_of_the_cache_is_that_of_earlier_versions(load: Callable[..., Dataset], tmp_path: Path) -> None:
     """What users have in their caches must not be made again because a setting was added."""
     load()
