@@ -300,6 +300,21 @@ def test_a_download_that_cannot_be(refused, tmp_path: Path, arguments: tuple[str
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
+def test_a_download_that_has_been_made(repareto, tmp_path: Path) -> None:
+    for name in ("testing_list.txt", "validation_list.txt", "yes/a.wav"):
+        path = tmp_path / "recordings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    code, out, err = repareto("download", "speech_commands", "recordings", "--url", "http://127.0.0.1:1/never-asked")
+    assert (code, out, err) == (0, f"{tmp_path / 'recordings'}: already there\n", "")
+
+
+def test_a_download_from_nowhere(refused) -> None:
+    """Nothing can listen on port 0."""
+    message = refused("download", "speech_commands", "f", "--url", "http://127.0.0.1:0/a.tar.gz")
+    assert message.startswith("http://127.0.0.1:0/a.tar.gz: cannot be reached (")
+
+
 @pytest.mark.parametrize("name", ["missing.onnx", "missing.pt2", "missing.yaml", "model.txt"])
 def test_a_model_that_cannot_be_profiled(refused, name: str) -> None:
     assert name in refused("profile", name)

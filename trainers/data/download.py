@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
 import hashlib
 import http.client
 import re
@@ -272,6 +273,6 @@ def _extract(part: Path, folder: Path) -> str | None:
             archive.extractall(folder, filter="data")
     except tarfile.FilterError as error:
         return f"unsafe: {error}"
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         return f"no tar archive: {error}"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import re
@@ -329,8 +330,10 @@ def test_what_is_no_archive(get: Callable[..., list[str]], server: Server, tmp_p
     assert names(tmp_path) == []
 
 
-def test_a_damaged_archive_is_told(get: Callable[..., list[str]], server: Server, tmp_path: Path) -> None:
-    server.body = server.body[:-2000]
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_damaged_archive_is_told(get: Callable[..., list[str]], server: Server, tmp_path: Path, damage: str) -> None:
+    half = gzip.decompress(server.body)[:50_000]
+    server.body = server.body[:-2000] if damage == "cut" else gzip.compress(half) + b"no gzip"
     with pytest.raises(UserError, match="no tar archive: "):
         get()
     assert names(tmp_path) == []
