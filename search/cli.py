@@ -235,6 +235,20 @@ def stream(
     _say_to_stderr(f"{detections} detections of {', '.join(listener.words)} in {listener.heard_seconds:.1f} s")
 
 
+@app.command(epilog=_example("repareto download speech_commands recordings"))
+def download(
+    recordings: Annotated[str, typer.Argument(help="What to fetch: `speech_commands`, version 0.02, some 2.4 GB.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    url: Annotated[str | None, typer.Option(help="Take the archive from here.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="SHA-256 of an archive that is another.")] = None,
+) -> None:
+    """Fetch a public set of recordings to search on. After Ctrl-C or a failure the same command goes on."""
+    from ..trainers.data.download import archive_of
+    from ..trainers.data.download import download as fetch
+
+    fetch(archive_of(recordings, url, sha256), folder, _say)
+
+
 @app.command(epilog=_example("repareto devices --json"))
 def devices(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,

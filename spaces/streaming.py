@@ -69,7 +69,7 @@ class Streaming(nn.Module):
         return (x, *kept)
 
     def over(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Hear n hops at once: frames (batch, *bands, n hop_frames) give logits (batch, n, classes), and the new states.
+        """Hear n hops at once: frames (batch, *bands, n hop_frames) give logits (batch, n, classes) and the states.
 
         The same as one call a hop, for whoever has the whole sound at hand.
         """

@@ -65,6 +65,12 @@ COMMANDS = {
         "--pause": ("option", False),
         "--json": ("flag", False),
     },
+    "download": {
+        "recordings": ("argument", True),
+        "folder": ("argument", True),
+        "--url": ("option", False),
+        "--sha256": ("option", False),
+    },
     "devices": {"--json": ("flag", False)},
     "profile": {
         "MODEL": ("argument", True),
@@ -278,6 +284,35 @@ def test_an_export_onto_something_or_without_weights(refused, tmp_path: Path) ->
     assert refused("export", "study", "--out", "o") == "o exists; name another folder, or add --force to replace it"
     assert "its weights are gone" in refused("export", "study", "--out", "p")
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("speech_comands", "f"), "download 'speech_comands': no such recordings; did you mean speech_commands?"),
+        (("speech_commands", "f", "--url", "ftp://a"), "--url ftp://a: must begin with http:// or https://"),
+        (("speech_commands", "c.yaml"), "c.yaml: already there, but no Speech Commands (it is a file)"),
+    ],
+)
+def test_a_download_that_cannot_be(refused, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD)
+    assert message in refused("download", *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_download_that_has_been_made(repareto, tmp_path: Path) -> None:
+    for name in ("testing_list.txt", "validation_list.txt", "yes/a.wav"):
+        path = tmp_path / "recordings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    code, out, err = repareto("download", "speech_commands", "recordings", "--url", "http://127.0.0.1:1/never-asked")
+    assert (code, out, err) == (0, f"{tmp_path / 'recordings'}: already there\n", "")
+
+
+def test_a_download_from_nowhere(refused) -> None:
+    """Nothing can listen on port 0."""
+    message = refused("download", "speech_commands", "f", "--url", "http://127.0.0.1:0/a.tar.gz")
+    assert message.startswith("http://127.0.0.1:0/a.tar.gz: cannot be reached (")
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "missing.pt2", "missing.yaml", "model.txt"])

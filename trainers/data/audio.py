@@ -65,6 +65,13 @@ def loudest_window(waveform: np.ndarray, samples: int) -> np.ndarray:
     return waveform[start : start + samples]
 
 
+def without_silence(waveform: np.ndarray) -> np.ndarray:
+    """An int16 ``waveform`` (samples,) from its first to its last sample above -40 dB of its peak."""
+    loudness = np.abs(waveform.astype(np.int32))
+    loud = np.flatnonzero(loudness > 0.01 * loudness.max(initial=1))
+    return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]
+
+
 def read_clips(paths: Sequence[Path], sample_rate_hz: int, samples: int) -> Clips:
     """Read ``paths`` in threads, each cut or padded to its loudest window; never raises for what a file holds."""
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...spaces.errors import UserError
+from .audio import without_silence
 
 ENGLISH_ACCENTS = (
     "en",
@@ -195,12 +196,6 @@ class _Speaker:
         return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
 
 
-def _without_silence(waveform: np.ndarray) -> np.ndarray:
-    loudness = np.abs(waveform.astype(np.int32))
-    loud = np.flatnonzero(loudness > 0.01 * loudness.max(initial=1))  # -40 dB of the peak
-    return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]
-
-
 def _serve_stdin() -> None:
     job = json.load(sys.stdin)
     answer = _spelled(job) if "phonemes_of" in job else _rendered(job)
@@ -226,7 +221,7 @@ def _rendered(job: dict[str, Any]) -> bytes:
     speaker = _Speaker(job["seed"])
     waveforms = []
     for fields in job["utterances"]:
-        waveform = _without_silence(speaker.say(Utterance(**fields)))
+        waveform = without_silence(speaker.say(Utterance(**fields)))
         waveforms.append(soxr.resample(waveform, speaker.sample_rate_hz, job["sample_rate_hz"]))
     stream = io.BytesIO()
     np.save(stream, np.array([len(waveform) for waveform in waveforms], np.int64))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import chain, groupby
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from ...spaces.errors import UserError
+from ...spaces.errors import UserError, nearest_hint
 from ..features import LogMel
-from . import espeak, noise
+from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import loudest_window
 from .cache import SPLITS, load_or_make
+from .channels import Channels, installed_codecs, libsndfile_version, through_channels
 from .dataset import Dataset, Split
 from .labels import SILENCE, UNKNOWN, as_words, extra_labels
 from .voices import HELD_OUT_SHARES, split_voices
@@ -30,6 +33,9 @@ FEWEST_CLIPS_A_CLASS = 20
 UTTERANCES_A_CHUNK = 400
 NOISES_IN_BANK = 384
 MARKS = ("", ".", "!", "?")  # eSpeak's melody follows the mark
+Engine = Literal["espeak", "hibari"]
+ENGINES: dict[Engine, Any] = {"espeak": espeak, "hibari": hibari}
+Utterance = espeak.Utterance | hibari.Utterance
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class Synthetic:
     """Length of each clip; the word stands anywhere in it."""
     log_mel: LogMel = field(default_factory=LogMel)
     """Front end."""
+    test_engine: Engine = "espeak"
+    """Who speaks the test split; "hibari" is an engine that is never heard in training."""
+    channels: bool = False
+    """Send each spoken word through a room, a band and a codec of its own before noise is added."""
     cache: Path | None = None
     """Folder where the features are kept; None: $REPARETO_CACHE, else ~/.cache/repareto."""
 
@@ -62,6 +72,8 @@ class Synthetic:
                 f"synthetic clips {self.clips}: too few for {classes} classes; need at least"
                 f" {classes * FEWEST_CLIPS_A_CLASS} ({FEWEST_CLIPS_A_CLASS} a class)"
             )
+        if self.test_engine not in ENGINES:
+            raise UserError(f"synthetic test_engine {self.test_engine!r}: {nearest_hint(self.test_engine, ENGINES)}")
         low, high = self.snr_db
         if not low <= high:
             raise UserError(f"synthetic snr_db {low} to {high}: the range is reversed")
@@ -89,15 +101,21 @@ class Synthetic:
             "log_mel": self.log_mel.describe(),
             "seed": seed,
         }
+        # Settings that came later stand in the key only where they change something: what is kept stays valid.
+        if self.test_engine == "hibari":
+            key["test_engine"] = ["hibari", hibari.version()]
+        if self.channels:
+            key["channels"] = [asdict(Channels()), installed_codecs(), libsndfile_version()]
         return load_or_make("synthetic", key, lambda: _Making(self, seed).dataset(), self.cache)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Utterances that one process renders, all of one split."""
+    """Utterances that are rendered together, all of one split."""
 
     split: str
-    utterances: tuple[espeak.Utterance, ...]
+    engine: Engine
+    utterances: tuple[Utterance, ...]
     labels: np.ndarray
 
 
@@ -131,14 +149,17 @@ class _Making:
     def _clips(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Split, waveforms (n, s) and labels (n,) of one chunk after the other, spoken ones first."""
         chunks = self._chunks()
-        rendered = espeak.render([chunk.utterances for chunk in chunks], self.settings.log_mel.sample_rate_hz)
-        for index, (chunk, words) in enumerate(zip(chunks, rendered, strict=True)):
+        for index, (chunk, words) in enumerate(zip(chunks, self._rendered(chunks), strict=True)):
             rng = self._rng("mix", index)
             speech = np.stack([self._placed(*spoken, rng) for spoken in zip(chunk.utterances, words, strict=True)])
             if index == 0:
                 # The first chunk trains, so nothing of the held-out speakers is heard in any babble.
                 assert chunk.split == "train"
                 self.talkers = speech
+            if self.settings.channels:
+                # Before the noise: else clips of silence alone would lack what codecs leave, and be known by that.
+                rate_hz = self.settings.log_mel.sample_rate_hz
+                speech = through_channels(speech, rate_hz, self._rng("channels", index))
             snr_db = rng.uniform(*self.settings.snr_db, len(speech))
             mixed = noise.add_at_snr(speech, self._noise(len(speech), rng), snr_db)
             yield chunk.split, np.clip(mixed, -1.0, 1.0), chunk.labels
@@ -155,31 +176,34 @@ class _Making:
         spoken = np.arange(len(self.labels) - self.settings.silence)  # silence comes last
         chunks = []
         for split in SPLITS:
+            engine = self.settings.test_engine if split == "test" else "espeak"
             numbers = rng.permutation(np.repeat(spoken, self.clips_a_class[split]))
             for start in range(0, len(numbers), UTTERANCES_A_CHUNK):
                 part = numbers[start : start + UTTERANCES_A_CHUNK]
-                utterances = tuple(self._utterance(number, voices[split], rng) for number in part)
-                chunks.append(_Chunk(split, utterances, part.astype(np.int64)))
+                utterances = tuple(self._utterance(number, engine, voices[split], rng) for number in part)
+                chunks.append(_Chunk(split, engine, utterances, part.astype(np.int64)))
         return chunks
 
-    def _utterance(self, label: int, voices: Sequence[str], rng: np.random.Generator) -> espeak.Utterance:
+    def _rendered(self, chunks: Sequence[_Chunk]) -> Iterator[list[np.ndarray]]:
+        rate_hz = self.settings.log_mel.sample_rate_hz
+        by_engine = groupby(chunks, key=lambda chunk: chunk.engine)
+        return chain.from_iterable(
+            ENGINES[engine].render([chunk.utterances for chunk in group], rate_hz) for engine, group in by_engine
+        )
+
+    def _utterance(self, label: int, engine: Engine, voices: Sequence[str], rng: np.random.Generator) -> Utterance:
         word = self.labels[label]
         if word == UNKNOWN and self.settings.unknown:
             known = {word.casefold() for word in self.settings.words}
             word = _one_of([other for other in OTHER_WORDS if other not in known], rng)
-        return espeak.Utterance(
-            text=word + _one_of(MARKS, rng),
-            accent=_one_of(espeak.ENGLISH_ACCENTS, rng),
-            variant=_one_of(voices, rng),
-            rate_wpm=int(rng.integers(110, 231)),
-            pitch=int(rng.integers(20, 81)),
-            pitch_range=int(rng.integers(20, 81)),
-            amplitude=int(rng.integers(30, 101)),
-        )
+        if engine == "hibari":
+            return hibari.drawn_utterance(word + _one_of(hibari.MARKS, rng), rng)
+        return espeak.drawn_utterance(word + _one_of(MARKS, rng), voices, rng)
 
-    def _placed(self, utterance: espeak.Utterance, word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _placed(self, utterance: Utterance, word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not word.any():
-            raise UserError(f"synthetic: eSpeak NG makes no sound of {utterance.text!r}; leave that word out")
+            engine = "eSpeak NG" if isinstance(utterance, espeak.Utterance) else "hibari"
+            raise UserError(f"synthetic: {engine} makes no sound of {utterance.text!r}; leave that word out")
         word = loudest_window(word, min(len(word), self.samples))
         start = rng.integers(self.samples - len(word) + 1)
         clip = np.zeros(self.samples, np.float32)
@@ -190,7 +214,7 @@ class _Making:
         return noise.generated_with_babble(count, self.samples, self.talkers, rng)
 
     def _rng(self, purpose: str, index: int = 0) -> np.random.Generator:
-        purposes = ("utterances", "mix", "silence", "bank")
+        purposes = ("utterances", "mix", "silence", "bank", "channels")
         return np.random.default_rng([self.seed, purposes.index(purpose), index])
 
 

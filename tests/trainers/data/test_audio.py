@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from repareto.trainers.data.audio import UnreadableAudio, loudest_window, read_clip, read_clips
+from repareto.trainers.data.audio import UnreadableAudio, loudest_window, read_clip, read_clips, without_silence
 
 
 def tone(hertz: float, sample_rate_hz: int, seconds: float = 0.5) -> np.ndarray:
@@ -92,3 +92,10 @@ def test_no_files_are_no_clips() -> None:
     clips = read_clips([], 16000, 50)
     assert clips.waveforms.shape == (0, 50)
     assert clips.unreadable == ()
+
+
+def test_silence_is_cut_from_both_ends_only() -> None:
+    waveform = np.array([0, 9, 1000, 0, 0, -500, 10, -9, 0], np.int16)
+    np.testing.assert_array_equal(without_silence(waveform), [1000, 0, 0, -500])
+    assert len(without_silence(np.zeros(5, np.int16))) == 0
+    assert len(without_silence(np.zeros(0, np.int16))) == 0

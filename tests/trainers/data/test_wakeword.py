@@ -138,7 +138,7 @@ def test_folders_that_cannot_be(folder: Path, tmp_path: Path, load: Callable[...
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no WAV or FLAC file in it"):
         load(folder, negatives=tmp_path / "empty")
-    with pytest.raises(UserError, match="wakeword folder .*: there is no such folder"):
+    with pytest.raises(UserError, match=r"wakeword folder .*: there is no such folder"):
         load(tmp_path / "nowhere")
     (folder / "testing_list.txt").write_text("")
     with pytest.raises(UserError, match="no readable recording of it in the test split"):
