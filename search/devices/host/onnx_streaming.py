@@ -14,6 +14,7 @@ from ....spaces.streaming import Streaming
 from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 from ..stream import NEW_STATE, STATE, WINDOW_KEY, Stream, hear_windows, state_names
 from .onnx_runtime import exported, make_session
+
 ZERO_POINTS_KEY = "repareto.state_zero_points"
 """In an int8 file's metadata: what each state is filled with for silence."""
 
