@@ -115,8 +115,9 @@ def _sliding(pool: OverTime) -> OverTime:
 def streaming(fused: nn.Module, input_shape: Sequence[int]) -> Streaming:
     """Return the streaming form of a fused network in eval mode for windows of ``input_shape`` (..., frames).
 
-    It shares the weights, which may be on ``meta``. Raises :class:`UserError` that names the layer for one that looks at later frames or whose
-    form over time is not known, and for a network that does not end in a pool over the whole window.
+    It shares the weights, which may be on ``meta``. Raises :class:`UserError` that names the layer for one that looks
+    at later frames or whose form over time is not known, and for a network that does not end in a pool over the whole
+    window.
     """
     weight = next(fused.parameters())
     builder = _Builder(torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device))

@@ -109,18 +109,18 @@ class Device(ABC):
         """The profile of a file that ships: ``planned``, with what the real tools say in place of estimates."""
 
     def convert_stream(
-        self, stream: Streaming, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+        self, _stream: Streaming, _input_shape: Sequence[int], _samples: np.ndarray | None, _labels: Sequence[str]
     ) -> bytes:
         """The file that ships of a network that listens hop by hop, from its streaming form on the CPU.
 
-        ``input_shape`` (*bands, frames) is of the window that it was trained on, ``samples`` (n, *input_shape) are
+        The shape (*bands, frames) is of the window that it was trained on, the samples (n, *shape) are
         training windows as in :meth:`convert`. Its figures before training are those of
         ``profile(read_module(stream, stream.input_shapes(input_shape)))``, its measured ones come from :meth:`measure`;
         all are of one hop. Raises ``UserError`` where the device has no such file.
         """
         raise UserError(self._no_stream())
 
-    def open_stream(self, content: bytes) -> Stream:
+    def open_stream(self, _content: bytes) -> Stream:
         """The file of :meth:`convert_stream` at work on this host; ``UserError`` for any other."""
         raise UserError(self._no_stream())
 

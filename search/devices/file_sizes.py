@@ -21,6 +21,7 @@ def planned_file_bytes(graph: Graph, file_name: str) -> int:
         structure = _pte_bytes(graph, is_quantised)
     elif Path(file_name).suffix == ".tflite":
         structure = _tflite_int8_bytes(graph) if is_quantised else _tflite_bytes(graph)
+        structure += stream_notes_bytes(graph)
     else:
         structure = _qdq_bytes(graph) if is_quantised else _onnx_bytes(graph)
     return graph.weight_bytes + structure
@@ -30,6 +31,11 @@ def planned_flash(graph: Graph, file_name: str) -> Figure:
     """That size as a figure, with the error to expect."""
     words = "weights, and the file's structure to within a few per cent of it"
     return Figure(planned_file_bytes(graph, file_name), "bytes", "planned", words)
+
+
+def stream_notes_bytes(graph: Graph) -> int:
+    """Of a streaming TFLite file: its notes on how states lie in memory and are carried."""
+    return 480 + 175 * len(graph.states) if graph.states else 0
 
 
 def _pte_bytes(graph: Graph, is_quantised: bool) -> int:

@@ -104,8 +104,8 @@ def about_states(graph: Graph) -> str:
     if not graph.states:
         return ""
     return (
-        f", {graph.state_bytes} bytes of states in it twice, as they come in and as they go out "
-        "(a copy that is kept between hops is not in it)"
+        f", among them {graph.state_bytes} bytes of states that come in and as many that go out, where they live at "
+        "the same time (a copy kept between hops is not counted)"
     )
 
 

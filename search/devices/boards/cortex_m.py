@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import prod
 
 from ....spaces.errors import UserError
+from ..file_sizes import stream_notes_bytes
 from ..fusion import fuse_kernels
 from ..graph import Graph, Operator
 from ..memory import MemoryPlan, MemoryRules, Workspace, about_states, plan_memory
@@ -127,7 +128,8 @@ class CortexM:
     def _planned_arena(self, graph: Graph) -> Figure:
         # A greedy plan with more buffers can come out smaller: the larger of both holds with either kernels.
         head_bytes = max(self.memory_plan(graph).peak_bytes, plan_memory(graph, TFLITE_MICRO).peak_bytes)
-        tail_bytes = predict_tail_bytes(graph)
+        # With several inputs the tail is predicted to one alignment either way.
+        tail_bytes = predict_tail_bytes(graph) + (TFLITE_MICRO.alignment_bytes if graph.states else 0)
         if self.board.kernels == "cmsis-nn-mve":
             tail_bytes += sum(_kernel_sums_bytes(operator, graph) for operator in graph.operators)
         words = f"head {head_bytes} with {self.board.kernels} kernels, tail {tail_bytes} bytes as on a 64-bit host"
@@ -139,10 +141,11 @@ class CortexM:
 
     def _planned_flash(self, graph: Graph) -> Figure:
         try:
-            nbytes = len(skeleton(graph)) + _NOTES_BYTES
+            notes = _NOTES_BYTES + stream_notes_bytes(graph)
+            nbytes = len(skeleton(graph)) + notes
         except UserError:
             return self._flash(graph, graph.weight_bytes, "exact", "weights only; the file adds its structure")
-        return self._flash(graph, nbytes, "planned", f"the .tflite file, {_NOTES_BYTES} bytes of them for its labels")
+        return self._flash(graph, nbytes, "planned", f"the .tflite file, {notes} bytes of them for labels and notes")
 
     def _flash(self, graph: Graph, nbytes: int, method: Method, words: str) -> Figure:
         """The bytes of the model, and of the code that it links where the board's file knows them."""

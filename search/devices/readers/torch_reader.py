@@ -60,8 +60,8 @@ def read_module(module: torch.nn.Module, example_input_shape: Shapes) -> Graph:
     """The graph of ``module`` in evaluation mode for one float32 input of ``example_input_shape``, or for several.
 
     Shapes include the batch. Of several inputs the first are features, the others states: see ``Graph.states``.
-    Weights may be real or on ``meta``; their values are not read. MACs are those of ``torch.utils.flop_counter`` (two operations each). An operator without a known kind becomes "other" and
-    stands in ``Graph.unknown``.
+    Weights may be real or on ``meta``; their values are not read. MACs are those of ``torch.utils.flop_counter`` (two
+    operations each). An operator without a known kind becomes "other" and stands in ``Graph.unknown``.
 
     Raises ``UserError`` when the module is in training mode, when it does not take this shape, or when
     what it computes next hangs on values (data-dependent control flow, dynamic shapes).
@@ -94,8 +94,7 @@ def record(module: torch.nn.Module, example_input_shape: Shapes, title: str) -> 
         where = f" near {recorder.last_operator}" if recorder.last_operator else ""
         given = f"an input of shape {shapes[0]}" if len(shapes) == 1 else f"inputs of shapes {shapes}"
         raise UserError(
-            f"{title}: does not run on {given}{where}: {reason} "
-            "(give the shape that the model was built for)"
+            f"{title}: does not run on {given}{where}: {reason} (give the shape that the model was built for)"
         ) from error
     return recorder.graph([leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)])
 

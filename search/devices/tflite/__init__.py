@@ -6,4 +6,13 @@ from .read import read_tflite
 from .runtime import Interpreter, measure_latency_us, run
 from .streams import TfliteStream, convert_stream
 
-__all__ = ["Interpreter", "TfliteStream", "convert", "convert_stream", "lower", "measure_latency_us", "read_tflite", "run"]
+__all__ = [
+    "Interpreter",
+    "TfliteStream",
+    "convert",
+    "convert_stream",
+    "lower",
+    "measure_latency_us",
+    "read_tflite",
+    "run",
+]

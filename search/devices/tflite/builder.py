@@ -30,8 +30,8 @@ class Value:
 class Builder:
     """The TFLite graph of a torch graph as it grows, in float32.
 
-    ``input_forms`` say how each input lies in memory: its layout and its TFLite shape. Lowerings call ``value``, ``image`` and the
-    like for their inputs, ``emit`` for their operators, and ``bind`` for their results.
+    ``input_forms`` say how each input lies in memory: its layout and its TFLite shape. Lowerings call ``value``,
+    ``image`` and the like for their inputs, ``emit`` for their operators, and ``bind`` for their results.
     """
 
     def __init__(self, graph: Graph, precision: str, input_forms: Sequence[tuple[Layout, Shape]]) -> None:

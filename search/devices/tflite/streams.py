@@ -39,8 +39,8 @@ def convert_stream(
 ) -> bytes:
     """The ``.tflite`` file of ``stream`` for one stream, as ``convert`` makes that of a network.
 
-    ``input_shape`` (*bands, frames) is of the window; ``samples`` (n, *input_shape) set the ranges of an int8 file, each
-    heard from silence and all one after the other.
+    ``input_shape`` (*bands, frames) is of the window; ``samples`` (n, *input_shape) set the ranges of an int8 file,
+    each heard from silence and all one after the other.
     """
     prepared = prepare(stream, stream.input_shapes(input_shape), precision, rules)
     seen: dict[str, Observed] = {}
