@@ -223,9 +223,14 @@ def stream(
     from dataclasses import asdict
     from json import dumps
 
-    from .listen import Listener, blocks_of, detector_of
+    from .listen import Listener, blocks_of, pause_seconds
 
-    listener = Listener(folder, detector_of(threshold, smoothing, pause))
+    given = {
+        "threshold": threshold,
+        "smoothing_hops": smoothing,
+        "pause_seconds": None if pause is None else pause_seconds(pause),
+    }
+    listener = Listener(folder, **{name: value for name, value in given.items() if value is not None})
     detections = 0
     for found in listener.listen(blocks_of(sound, rate, listener.sample_rate_hz)):
         detections += 1

@@ -28,11 +28,14 @@ from .models import load_trained_model, shipped_file
 from .objectives import Objective
 from .records import FLOAT_PREFIX, TrialRecord
 from .tables import KINDS_OF_FIGURES
+from .tasks import task_named
 from .units import format_quantity
 
 FORMAT = 1
 TOLERANCE = 1e-4
 CHECKED_INPUTS = 16
+KEPT_DETAILS = ("detector", "misses")
+"""Of a wake word: how to detect it, and how often it is missed at which rate of false alarms."""
 
 
 def export_trial(
@@ -55,12 +58,15 @@ def export_trial(
         stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
         content = shipped_file(ledger, config, record, target)
-        if not target.ships_onnx:
-            (scratch / target.file_name).write_bytes(content)
+        ships = task_named(data).file_name(target, model, tuple(data["input_shape"]))
+        if not (scratch / ships).exists():
+            (scratch / ships).write_bytes(content)
+        if ships == target.stream_file_name:
+            stream["ships"] = {
+                "file": ships, "precision": target.precision, "state_bytes": target.open_stream(content).state_bytes
+            }  # fmt: skip
         measured = target.measure(content, Profile.from_dict(record.profile))
-        manifest = _manifest(ledger, config, record, asdict(measured), scratch, target.file_name) | {
-            "streaming": stream
-        }
+        manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
         scratch.chmod(0o755)
@@ -146,7 +152,7 @@ def _manifest(
         "format": FORMAT,
         "study": config.study,
         "trial": record.number,
-        "task": "classification",
+        "task": task_named(data).name,
         "device": config.device,
         "ships": ships,
         "data": data["name"],
@@ -156,6 +162,7 @@ def _manifest(
         "front_end": data["front_end"],
         "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},
         "test_error": record.measurement.figures["test_error"],
+        **{key: record.measurement.details[key] for key in KEPT_DETAILS if key in record.measurement.details},
         # Of a quantised model: what it was before.
         "float32": {key: figure for key, figure in record.measurement.figures.items() if key.startswith(FLOAT_PREFIX)},
         "profile": {"searched": record.profile, "measured": measured},
@@ -185,7 +192,7 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             f"A fused model for {len(manifest['labels'])} classes: {', '.join(manifest['labels'])}.",
             "",
             *figures,
-            f"- error on the test split: {100 * manifest['test_error']:.2f} %",
+            *_about_the_test(manifest),
             *told,
             "",
             *_about_what_ships(manifest),
@@ -204,6 +211,24 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     )
 
 
+def _about_the_test(manifest: dict[str, Any]) -> list[str]:
+    if "detector" not in manifest:
+        return [f"- error on the test split: {100 * manifest['test_error']:.2f} %"]
+    detector = manifest["detector"]
+    lines = [
+        f"- at a threshold of {detector['threshold']:.3f} for scores averaged over {detector['smoothing_hops']} hops, "
+        f"with a pause of {detector['pause_seconds']:g} s after a detection",
+    ]
+    for row in manifest["misses"]:
+        low, high = row["test_misses_interval"]
+        lines.append(
+            f"- {row['false_alarms_per_hour']:g} false alarms an hour in calibration: {100 * row['test_misses']:.1f} % "
+            f"of words missed in the test ({100 * low:.1f} to {100 * high:.1f} %) at "
+            f"{row['test_false_alarms_per_hour']:.2g} false alarms an hour"
+        )
+    return lines
+
+
 def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
     if "refused" in streaming:
         return []
@@ -212,6 +237,11 @@ def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
         "that it gave for those before (zeros at first).",
         f"The states hold {streaming['state_bytes']} bytes; a hop took {streaming['hop_latency_us']['minimum']:.1f} us "
         "in ONNX Runtime on the machine that exported it. It computes in float32.",
+        *(
+            [f"`{ships['file']}` does the same in {ships['precision']}, with states of {ships['state_bytes']} bytes."]
+            if (ships := streaming.get("ships", {"precision": "fp32"}))["precision"] != "fp32"
+            else []
+        ),
     ]
 
 

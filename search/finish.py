@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +24,13 @@ from .ledger import Ledger
 from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
 from .models import load_trained_model, shipped_file
+from .plots import detection_png
 from .records import TrialRecord
+from .tasks import task_named
 from .tracking import connect_runs
+
+ONNX_NAME = "model.onnx"
+"""Of the model that MLflow loads and serves."""
 
 # What MLflow's client raises where its server or the artifacts behind it do not answer.
 MLFLOW_ERRORS = (MlflowException, RequestException)
@@ -75,19 +81,32 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
     measured = record.measured or asdict(target.measure(content, Profile.from_dict(record.profile)))
     runs.write_trial(record)
     runs.write_measured(record, measured)
+    data = ledger.header()["data"]
+    model = load_trained_model(ledger, config, record)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / target.file_name
+        path = Path(folder) / task_named(data).file_name(target, model, tuple(data["input_shape"]))
         path.write_bytes(content)
-        if not target.ships_onnx:
+        if path.name != ONNX_NAME:
             runs.write_file(record.number, path)
-            path = path.with_name("model.onnx")
-            data = ledger.header()["data"]
-            model = load_trained_model(ledger, config, record)
+            path = path.with_name(ONNX_NAME)
             export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
+        _write_details(runs, record, Path(folder))
         log_trial_model(ledger, config, runs, record, path)
     if not record.measured:
         # Last, for it says that nothing is left to do.
         ledger.record_measured(record.number, measured)
+
+
+def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
+    """Write a wake word's curve as a picture, and its figures at each rate of false alarms as a table."""
+    assert record.measurement is not None
+    details = record.measurement.details
+    if "curves" not in details:
+        return
+    (folder / "detection.png").write_bytes(detection_png(details, f"trial {record.number}"))
+    (folder / "detection.json").write_text(json.dumps(details, indent=1))
+    for name in ("detection.png", "detection.json"):
+        runs.write_file(record.number, folder / name)
 
 
 def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:

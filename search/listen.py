@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..trainers.data.labels import SILENCE, UNKNOWN
 from ..trainers.detection import Detector
 from ..trainers.features import FeatureStream, LogMel, Normalisation
 from .devices.host.onnx_streaming import OnnxStream
+from .devices.stream import Stream
 from .units import parse_quantity
 
 STREAM_FILE = "streaming.onnx"
@@ -39,24 +41,18 @@ class Detection:
 class Listener:
     """Hears mono samples (s,), full scale 1, at ``sample_rate_hz``, and says which words it detects.
 
-    Scores are probabilities averaged over hops, from the first whole window on. Raises :class:`UserError` for a folder
-    that is no export, and for an export without a streaming model.
+    Scores are probabilities averaged over hops, from the first whole window on. A wake word's export says itself how it
+    is detected; ``changed`` are fields of :class:`Detector` to take in place of those. Raises :class:`UserError` for a
+    folder that is no export, and for an export without a streaming model.
     """
 
-    def __init__(self, folder: Path, detector: Detector | None = None) -> None:
+    def __init__(self, folder: Path, **changed: Any) -> None:
         manifest = _manifest(folder)
         front_end = manifest["front_end"]
         if front_end.get("kind") != "log_mel":
             raise UserError(f"{folder}: its model takes {front_end.get('kind')}, and only log_mel can be listened to")
-        path = folder / STREAM_FILE
-        if not path.exists():
-            reason = manifest.get("streaming", {}).get("refused", "it was exported by an older version")
-            raise UserError(f"{folder}: has no {STREAM_FILE}: {reason}")
-        try:
-            self._model = OnnxStream(path.read_bytes())
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        self._detector = detector or Detector()
+        self._model = _open_model(folder, manifest)
+        self.detector = detector_of(manifest, changed)
         log_mel = LogMel.from_front_end(front_end)
         self.sample_rate_hz = log_mel.sample_rate_hz
         self._features = FeatureStream(log_mel)
@@ -65,7 +61,7 @@ class Listener:
         self.words = tuple(self._model.labels[place] for place in self._places)
         """What can be detected."""
         self._frames = np.zeros((log_mel.bands, 0), np.float32)
-        self._recent: deque[np.ndarray] = deque(maxlen=self._detector.smoothing_hops)
+        self._recent: deque[np.ndarray] = deque(maxlen=self.detector.smoothing_hops)
         self._hops = 0
         self._quiet_hops = 0
         """Hops at which nothing is detected yet."""
@@ -130,27 +126,25 @@ class Listener:
         smoothed = np.mean(self._recent, axis=0)
         place = int(smoothed.argmax())
         # Written so that NaN is no detection.
-        if not smoothed[place] >= self._detector.threshold:
+        if not smoothed[place] >= self.detector.threshold:
             return None
-        self._quiet_hops = self._detector.pause_hops(self.hop_seconds)
+        self._quiet_hops = self.detector.pause_hops(self.hop_seconds)
         return Detection(seconds, self.words[place], float(smoothed[place]))
 
 
-def detector_of(threshold: float | None, smoothing_hops: int | None, pause: str | None) -> Detector:
-    """The detector with what is given in place of its defaults."""
-    default = Detector()
-    return Detector(
-        default.threshold if threshold is None else threshold,
-        default.smoothing_hops if smoothing_hops is None else smoothing_hops,
-        default.pause_seconds if pause is None else _seconds(pause),
-    )
+def detector_of(manifest: Mapping[str, Any], changed: Mapping[str, Any]) -> Detector:
+    """The detector of an export, or the usual one, with some fields changed."""
+    kept = manifest.get("detector", {})
+    fields = {field.name: kept[field.name] for field in dataclasses.fields(Detector) if field.name in kept}
+    return dataclasses.replace(Detector(**fields), **changed)
 
 
-def _seconds(pause: str) -> float:
-    if pause.strip() in ("0", "0s"):
+def pause_seconds(text: str) -> float:
+    """What ``--pause`` means: a duration, or none."""
+    if text.strip() in ("0", "0s"):
         return 0.0
     try:
-        return parse_quantity(pause, "duration") / 1e6
+        return parse_quantity(text, "duration") / 1e6
     except UserError as error:
         raise UserError(f"--pause: {error}") from error
 
@@ -171,6 +165,23 @@ def blocks_of(sound: str, rate_hz: int | None, sample_rate_hz: int) -> Iterator[
         yield from file_blocks(Path(sound), sample_rate_hz)
     except UnreadableAudio as error:
         raise UserError(f"{sound}: {error}") from error
+
+
+def _open_model(folder: Path, manifest: Mapping[str, Any]) -> Stream:
+    """What ships, where that listens; else the network's float32 form that does."""
+    ships = str(manifest.get("ships", ""))
+    path = folder / (ships if ships.startswith(Path(STREAM_FILE).stem) else STREAM_FILE)
+    if not path.exists():
+        reason = manifest.get("streaming", {}).get("refused", "it was exported by an older version")
+        raise UserError(f"{folder}: has no {path.name}: {reason}")
+    try:
+        if path.suffix == ".tflite":
+            from .devices.tflite.streams import TfliteStream
+
+            return TfliteStream(path.read_bytes())
+        return OnnxStream(path.read_bytes())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

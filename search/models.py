@@ -11,24 +11,31 @@ from ..spaces.space import Candidate, SearchSpace, load_space
 from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
-from .devices.readers.torch_reader import read_module
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
 from .records import TrialRecord
+from .tasks import TASKS, Task, task_named
 
 
 class Appraiser:
     """Profiles candidates before training. Equal candidates are profiled once, equal fused graphs share a profile."""
 
-    def __init__(self, space: SearchSpace, device: Device, input_shape: tuple[int, ...], classes: int) -> None:
-        self._space, self._device = space, device
+    def __init__(
+        self,
+        space: SearchSpace,
+        device: Device,
+        input_shape: tuple[int, ...],
+        classes: int,
+        task: Task = TASKS["classification"],
+    ) -> None:
+        self._space, self._device, self._task = space, device, task
         self._input_shape, self._classes = input_shape, classes
         self._known: dict[Candidate, Profile] = {}
 
     def __call__(self, candidate: Candidate) -> Profile:
         if candidate not in self._known:
             skeleton = fused_skeleton(self._space, candidate, self._input_shape, self._classes)
-            profile = self._device.profile(read_module(skeleton, (1, *self._input_shape)))
+            profile = self._device.profile(self._task.graph(skeleton, self._input_shape))
             _refuse_free_operators(profile)
             self._known[candidate] = profile
         return self._known[candidate]
@@ -75,7 +82,8 @@ def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: De
     """
     data = ledger.header()["data"]
     if not device.quantises:
-        return device.convert(load_trained_model(ledger, config, record), data["input_shape"], None, data["labels"])
+        model = load_trained_model(ledger, config, record)
+        return task_named(data).convert(device, model, tuple(data["input_shape"]), None, data["labels"])
     folder = trial_folder(study_folder(config.store, config.study), record.number)
     content = folder.read(device.file_name)
     if content is None:

@@ -1,13 +1,17 @@
-"""Pictures of a front: an interactive page and a PNG."""
+"""Pictures: a front as an interactive page and as PNG, a wake word's misses over false alarms."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .objectives import Budget, Objective
 from .records import TrialRecord
 from .results import Results, objective_values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FRONT_COLOUR = "#c0392b"
 DOMINATED_COLOUR = "#95a5a6"
@@ -84,7 +88,6 @@ def front_html(results: Results, budgets: Sequence[Budget], title: str) -> str:
 
 def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
     """Return the same picture as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     vertical, *others = results.objectives
@@ -112,6 +115,39 @@ def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
     axes[0].set_ylabel(_axis(vertical)[0])
     axes[0].legend()
     figure.suptitle(title)
+    return _png(figure)
+
+
+def detection_png(details: Mapping[str, Any], title: str) -> bytes:
+    """Return a wake word's misses over false alarms as PNG, with intervals of 95 %; see ``trainers/hearing.py``."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    for split, colour in (("validation", DOMINATED_COLOUR), ("test", FRONT_COLOUR)):
+        rows = details["curves"][split]
+        alarms = [row["false_alarms_per_hour"] for row in rows]
+        misses = [100 * row["misses"] for row in rows]
+        low, high = zip(*[[100 * bound for bound in row["misses_interval"]] for row in rows], strict=True)
+        axis.plot(alarms, misses, drawstyle="steps-post", color=colour, label=f"{split} stream")
+        axis.fill_between(alarms, low, high, step="post", color=colour, alpha=0.2)
+    for row in details["misses"]:
+        axis.plot(row["test_false_alarms_per_hour"], 100 * row["test_misses"], "o", color="black", markersize=4)
+    axis.plot([], [], "o", color="black", label="test at thresholds of validation")
+    axis.set_xscale("symlog", linthresh=1)
+    axis.set_xlim(left=0)
+    axis.set_ylim(0, 100)
+    axis.set_xlabel("false alarms an hour")
+    axis.set_ylabel("misses (%)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    axis.set_title(title)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()

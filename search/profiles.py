@@ -87,16 +87,16 @@ def read_file(path: Path) -> Subject:
 
 def middle_of(config: Config, say: Say) -> Subject:
     """The fused model of the candidate in the middle of a config's space, for the config's data."""
-    from .devices.readers.torch_reader import read_module
     from .models import fused_skeleton
     from .parts import Parts
     from .run import load_data
+    from .tasks import task_of
 
     parts = Parts(config)
     dataset = load_data(parts, say)
     candidate = parts.space.middle()
     skeleton = fused_skeleton(parts.space, candidate, dataset.input_shape, len(dataset.labels))
-    return Subject(config.study, read_module(skeleton, (1, *dataset.input_shape)), candidate=candidate)
+    return Subject(config.study, task_of(dataset).graph(skeleton, dataset.input_shape), candidate=candidate)
 
 
 def report_on(subject: Subject, device: Device, measure: bool = False) -> Report:

@@ -42,6 +42,8 @@ class Measurement:
     epochs: int
     train_seconds: float
     branched_parameters: int
+    details: dict[str, Any] = field(default_factory=dict)
+    """What a person wants to see beside the figures, such as a wake word's curve, as JSON types."""
 
 
 def profile_figures(profile: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -35,6 +35,7 @@ from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
 from .study import Study, scout_reference
+from .tasks import task_of
 from .tracking import MlflowView, connect_runs
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
         # Before anything that takes long or leaves a trace: the address may be wrong.
         connect(config.workers)
     dataset = load_data(parts, say)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
+    task = task_of(dataset)
+    task.refuse_device(parts.device)
+    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels), task)
     if ledger is None:
         ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, dataset, appraiser), lease)
     else:
@@ -158,6 +161,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "input_shape": list(dataset.input_shape),
         "examples": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "front_end": dataset.front_end,
+        # Older studies classify, and say nothing of it.
+        **({"task": task_of(dataset).name, "detection": asdict(dataset.detection)} if dataset.detection else {}),
     }
 
 

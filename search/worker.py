@@ -20,14 +20,16 @@ from ..spaces.errors import UserError
 from ..spaces.fusion import fuse
 from ..spaces.space import Candidate, SearchSpace
 from ..trainers.data.dataset import Dataset
+from ..trainers.hearing import Judgement
 from ..trainers.quantization import fine_tune_int8
-from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError, error_rate
+from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .devices.extras import MissingExtraError
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .patience import GoneError
 from .records import FLOAT_PREFIX, EpochPoint, Measurement
 from .sampling import candidate_seed
+from .tasks import task_of
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -62,6 +64,7 @@ class CandidateTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], job: Job | None = None, dataset: Dataset | None = None) -> None:
         assert job is not None and dataset is not None
         self._job, self._dataset = job, dataset
+        self._task = task_of(dataset)
         torch.set_num_threads(job.threads)
         self.reset_config(config)
 
@@ -116,7 +119,7 @@ class CandidateTrainable(tune.Trainable):
         trainer = self._trainer
         if trainer.epoch < trainer.config.epochs:
             epoch = trainer.train_epoch()
-            error = error_rate(trainer.model, self._dataset.validation, device=self._job.device)
+            error = self._task.validation_error(trainer.model, self._dataset, self._job.device)
             self._curve.append(EpochPoint(error, epoch.loss, epoch.seconds))
             state = {"trainer": trainer.state_dict(), "curve": [list(point) for point in self._curve]}
             self._checkpoints.save(trainer.epoch, state)
@@ -165,13 +168,14 @@ class CandidateTrainable(tune.Trainable):
             )
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
         target = self._job.target
-        figures = {} if target is None else self._quantised_figures(fused, target)
-        fused.to(device)
-        prefix = FLOAT_PREFIX if figures else ""
-        for key, split in (("error", dataset.validation), ("test_error", dataset.test)):
-            figures[prefix + key] = error_rate(fused, split, device=device)
+        shipped = None if target is None else self._judge_quantised(fused, target)
+        judged = self._task.judge(fused.to(device), dataset, device)
+        if shipped is not None:
+            before = {FLOAT_PREFIX + key: figure for key, figure in judged.figures.items()}
+            judged = Judgement(shipped.figures | before, shipped.details)
         return Measurement(
-            figures=figures,
+            figures=judged.figures,
+            details=judged.details,
             fusion=asdict(report),
             seed=candidate_seed(self._job.seed, self._number),
             epochs=trainer.epoch,
@@ -179,8 +183,8 @@ class CandidateTrainable(tune.Trainable):
             branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
 
-    def _quantised_figures(self, fused: torch.nn.Module, target: Device) -> dict[str, float]:
-        """Write the file that ships, and return how often it is wrong."""
+    def _judge_quantised(self, fused: torch.nn.Module, target: Device) -> Judgement:
+        """Write the file that ships, and return how it fares."""
         dataset = self._dataset
         seed, training = candidate_seed(self._job.seed, self._number), self._job.training
         if training.quantization_aware_epochs:
@@ -193,13 +197,10 @@ class CandidateTrainable(tune.Trainable):
         chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
         samples = dataset.train.features[chosen].astype(np.float32)
         with _blamed_on_the_candidate():
-            content = target.convert(fused, dataset.input_shape, samples, dataset.labels)
-            errors = {
-                key: float((target.run(content, split.features).argmax(1) != split.labels).mean())
-                for key, split in (("error", dataset.validation), ("test_error", dataset.test))
-            }
+            content = self._task.convert(target, fused, dataset.input_shape, samples, dataset.labels)
+            judged = self._task.judge_file(target, content, fused, dataset)
         self._folder.write(target.file_name, content)
-        return errors
+        return judged
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""

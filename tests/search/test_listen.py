@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import soundfile
 from torch import nn
 
 from repareto.search.devices.host.onnx_streaming import streaming_onnx
-from repareto.search.listen import STREAM_FILE, Listener, blocks_of, detector_of
+from repareto.search.listen import STREAM_FILE, Listener, blocks_of, detector_of, pause_seconds
 from repareto.spaces.errors import UserError
 from repareto.spaces.streaming import streaming
 from repareto.trainers.detection import Detector
@@ -62,7 +63,7 @@ def tones(*spans: tuple[float, float, float], seconds: float = 6.0, rate_hz: int
 
 
 def heard(folder: Path, samples: np.ndarray, detector: Detector | None = None) -> list[tuple[str, float]]:
-    listener = Listener(folder, detector)
+    listener = Listener(folder, **({} if detector is None else asdict(detector)))
     blocks = np.array_split(samples, 17)
     return [(found.word, round(found.seconds, 2)) for found in listener.listen(blocks)]
 
@@ -90,14 +91,14 @@ def test_nothing_is_said_before_a_whole_window(folder: Path) -> None:
 @pytest.mark.parametrize("detector", [Detector(), Detector(0.7, 3, 0.13), Detector(0.9, 1, 0.0)])
 def test_what_is_heard_live_is_what_is_counted_offline(folder: Path, detector: Detector) -> None:
     samples = tones((300, 1.0, 2.9), (5000, 3.0, 3.6), (300, 5.0, 5.1))
-    listener = Listener(folder, detector)
+    listener = Listener(folder, **asdict(detector))
     scores = np.array(list(listener.scores([samples])))
     assert listener.words == ("low", "high") and scores.shape == (300, 2)
     assert not scores[: FRAMES - 1].any() and scores[FRAMES:].all()
     # Of several words the likeliest counts: here one is heard at a time.
     smoothed = np.max([detector.smoothed(of_word) for of_word in scores.T], axis=0)
     hops = detector.detections(smoothed, listener.hop_seconds)
-    live = [found.seconds for found in Listener(folder, detector).listen([samples])]
+    live = [found.seconds for found in Listener(folder, **asdict(detector)).listen([samples])]
     assert live == pytest.approx([(hop + 1) * 0.02 for hop in hops]) and len(live) > 1
 
 
@@ -163,9 +164,35 @@ def test_sounds_come_from_files_and_pipes(folder: Path, tmp_path: Path, monkeypa
         list(blocks_of(str(tmp_path / "nowhere.wav"), None, 16000))
 
 
-def test_what_is_not_given_stays_the_default() -> None:
-    assert detector_of(None, None, None) == Detector()
-    assert detector_of(0.9, 3, "500 ms") == Detector(0.9, 3, 0.5)
-    assert detector_of(None, None, "0s").pause_seconds == 0
+def test_an_export_says_how_its_word_is_detected() -> None:
+    manifest = {"detector": {"threshold": 0.9, "smoothing_hops": 3, "pause_seconds": 1.5, "hop_seconds": 0.04}}
+    assert detector_of({}, {}) == Detector()
+    assert detector_of(manifest, {}) == Detector(0.9, 3, 1.5)
+    assert detector_of(manifest, {"threshold": 0.4, "pause_seconds": 0.0}) == Detector(0.4, 3, 0.0)
     with pytest.raises(UserError, match="threshold 7"):
-        detector_of(7, None, None)
+        detector_of(manifest, {"threshold": 7})
+
+
+def test_a_pause_is_a_duration_or_none() -> None:
+    assert (pause_seconds("500 ms"), pause_seconds("0s"), pause_seconds("0")) == (0.5, 0.0, 0.0)
+    with pytest.raises(UserError, match='--pause: "soon": not a duration'):
+        pause_seconds("soon")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_file_that_ships_is_what_listens(folder: Path, tmp_path: Path, precision: str) -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    from repareto.search.devices.tflite.streams import convert_stream
+
+    shape = (LOG_MEL.bands, FRAMES)
+    samples = tones((300, 1.0, 1.6), (5000, 3.0, 3.6))
+    windows = LOG_MEL(samples[None])[0]
+    cut = np.stack([windows[:, start : start + FRAMES] for start in range(0, windows.shape[1] - FRAMES, 5)])
+    content = convert_stream(streaming(network(), shape), shape, precision, cut, LABELS)
+    (tmp_path / "streaming.tflite").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "ships": "streaming.tflite"}))
+    assert [word for word, _ in heard(tmp_path, samples)] == [word for word, _ in heard(folder, samples)] != []
+    (tmp_path / "streaming.tflite").unlink()
+    with pytest.raises(UserError, match=r"has no streaming\.tflite"):
+        Listener(tmp_path)

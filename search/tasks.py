@@ -1,0 +1,173 @@
+"""What models are for, and what follows: what of a model is profiled, what ships, and how it is judged.
+
+A classifier answers for one window. A wake word's model listens: it ships as a network that takes hop after hop, or,
+where it has no such form, as one that looks at a whole window ten times a second.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..spaces.errors import UserError
+from ..spaces.fusion import fused_copy
+from ..trainers.data.dataset import Dataset, Split
+from ..trainers.hearing import Heard, Judgement, hear_windows, hear_with, judge, misses, streaming_or_none, window_step
+from ..trainers.supervised import error_rate
+from .devices.base import Device
+from .devices.graph import Graph
+from .devices.readers.torch_reader import read_module
+from .devices.stream import Stream
+
+
+class Task(ABC):
+    """A use of models."""
+
+    name: str
+
+    @abstractmethod
+    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
+        """What runs on a device each time it is woken, of a fused network in eval mode."""
+
+    @abstractmethod
+    def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
+        """How a network in training fares on what does not train it."""
+
+    @abstractmethod
+    def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
+        """How a fused network in eval mode fares."""
+
+    @abstractmethod
+    def judge_file(self, target: Device, content: bytes, fused: nn.Module, dataset: Dataset) -> Judgement:
+        """How the file that ships of a fused network fares."""
+
+    @abstractmethod
+    def convert(
+        self,
+        target: Device,
+        fused: nn.Module,
+        input_shape: tuple[int, ...],
+        samples: np.ndarray | None,
+        labels: Sequence[str],
+    ) -> bytes:
+        """The file that ships, see :meth:`Device.convert`."""
+
+    @abstractmethod
+    def file_name(self, target: Device, fused: nn.Module, input_shape: tuple[int, ...]) -> str:
+        """What that file is called."""
+
+    def refuse_device(self, target: Device) -> None:  # noqa: B027 (most tasks suit every device)
+        """Raise :class:`UserError` for a device on which no model of this task can run."""
+
+
+class Classification(Task):
+    """One answer for one example."""
+
+    name = "classification"
+
+    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
+        return read_module(fused, (1, *input_shape))
+
+    def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
+        return error_rate(model, dataset.validation, device=device)
+
+    def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
+        splits = {"error": dataset.validation, "test_error": dataset.test}
+        return Judgement({key: error_rate(fused, split, device=device) for key, split in splits.items()})
+
+    def judge_file(self, target: Device, content: bytes, _fused: nn.Module, dataset: Dataset) -> Judgement:
+        def error(split: Split) -> float:
+            return float((target.run(content, split.features).argmax(1) != split.labels).mean())
+
+        return Judgement({"error": error(dataset.validation), "test_error": error(dataset.test)})
+
+    def convert(
+        self,
+        target: Device,
+        fused: nn.Module,
+        input_shape: tuple[int, ...],
+        samples: np.ndarray | None,
+        labels: Sequence[str],
+    ) -> bytes:
+        return target.convert(fused, input_shape, samples, labels)
+
+    def file_name(self, target: Device, _fused: nn.Module, _input_shape: tuple[int, ...]) -> str:
+        return target.file_name
+
+
+class WakeWordDetection(Task):
+    """Misses of a word in a stream, at a number of false alarms an hour."""
+
+    name = "wakeword"
+
+    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
+        stream = streaming_or_none(fused, input_shape)
+        if stream is None:
+            return read_module(fused, (1, *input_shape))
+        return read_module(stream, stream.input_shapes(input_shape))
+
+    def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
+        return misses(hear_with(fused_copy(model.eval()), dataset, device), dataset)
+
+    def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
+        return judge(hear_with(fused, dataset, device), dataset)
+
+    def judge_file(self, target: Device, content: bytes, fused: nn.Module, dataset: Dataset) -> Judgement:
+        def by_windows(features: np.ndarray) -> Heard:
+            step = window_step(dataset.front_end)
+            return hear_windows(lambda windows: target.run(content, windows), features, dataset.input_shape[-1], step)
+
+        def by_hops(features: np.ndarray) -> Heard:
+            return _hear_file(target.open_stream(content), features)
+
+        is_stream = streaming_or_none(fused, dataset.input_shape) is not None
+        return judge(by_hops if is_stream else by_windows, dataset)
+
+    def convert(
+        self,
+        target: Device,
+        fused: nn.Module,
+        input_shape: tuple[int, ...],
+        samples: np.ndarray | None,
+        labels: Sequence[str],
+    ) -> bytes:
+        stream = streaming_or_none(fused, input_shape)
+        if stream is None:
+            return target.convert(fused, input_shape, samples, labels)
+        return target.convert_stream(stream, input_shape, samples, labels)
+
+    def file_name(self, target: Device, fused: nn.Module, input_shape: tuple[int, ...]) -> str:
+        listens = streaming_or_none(fused, input_shape) is not None
+        return target.stream_file_name or target.file_name if listens else target.file_name
+
+    def refuse_device(self, target: Device) -> None:
+        if target.stream_file_name is None:
+            raise UserError(f"device {target.name}: takes no network that listens hop by hop (name another device)")
+
+
+def _hear_file(stream: Stream, features: np.ndarray) -> Heard:
+    """Let a file that ships hear a sound (bands, frames), one hop after the other."""
+    stream.reset()
+    hop_frames = stream.hop_shape[-1]
+    hops = features.shape[1] // hop_frames
+    shape = (len(features), hops, *stream.hop_shape[1:-1], hop_frames)
+    cut = features[:, : hops * hop_frames].astype(np.float32).reshape(shape).swapaxes(0, 1)
+    first = min(hops, stream.window_hops - 1)
+    return Heard(np.stack([stream.step(hop) for hop in cut])[first:], hop_frames, first)
+
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (Classification(), WakeWordDetection())}
+
+
+def task_of(dataset: Dataset) -> Task:
+    """What the models of a data set are for."""
+    return TASKS["wakeword" if dataset.detection else "classification"]
+
+
+def task_named(data: Mapping[str, Any]) -> Task:
+    """The same, of what a study keeps of its data."""
+    return TASKS[data.get("task", "classification")]
