@@ -12,15 +12,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..spaces.errors import UserError
 from ..spaces.streaming import streaming
 from .config import Config
+from .devices.base import Device
 from .devices.host.onnx_runtime import export_onnx, largest_difference
 from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, streaming_onnx
 from .devices.profile import Profile
+from .devices.stream import hear_windows
 from .devices.targets import device
 from .ledger import Ledger
 from .listen import STREAM_FILE
@@ -57,6 +60,8 @@ def export_trial(
         _write_program(model, inputs, scratch / "model.pt2")
         stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
+        if "refused" not in stream:
+            stream["ships"] = _write_shipped_stream(model, target, inputs, data["labels"], scratch)
         content = shipped_file(ledger, config, record, target)
         ships = task_named(data).file_name(target, model, tuple(data["input_shape"]))
         if not (scratch / ships).exists():
@@ -139,6 +144,36 @@ def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str],
         "state_bytes": 4 * stream.state_values,
         "largest_difference_from_window": difference,
         "hop_latency_us": {"minimum": latency.min_us, "median": latency.median_us},
+    }
+
+
+def _write_shipped_stream(
+    model: nn.Module, target: Device, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Write the streaming file of the device, and say what it carries and what a hop costs; else why there is none."""
+    if target.stream_file_name is not None and target.quantises:
+        return {"refused": f"{target.name}: an int8 streaming file takes training windows (Device.convert_stream)"}
+    stream = streaming(model, inputs.shape[1:])
+    try:
+        content = target.convert_stream(stream, inputs.shape[1:], None, labels)
+    except UserError as error:
+        return {"refused": str(error)}
+    opened = target.open_stream(content)
+    with torch.no_grad():
+        difference = np.abs(hear_windows(opened, inputs.numpy()) - model(inputs).numpy()).max()
+    assert target.stream_file_name is not None
+    _refuse_difference(target.stream_file_name, float(difference))
+    (folder / target.stream_file_name).write_bytes(content)
+    latency = opened.measure_latency_us()
+    return {
+        "file": target.stream_file_name,
+        "precision": target.precision,
+        "state_bytes": opened.state_bytes,
+        "hop_latency_us": {
+            "minimum": latency.min_us,
+            "median": latency.median_us,
+            "method": f"measured on the host that exported it, {latency.runs} hops, states carried in Python",
+        },
     }
 
 

@@ -15,6 +15,9 @@ WINDOW_KEY = "repareto.window_hops"
 STATE, NEW_STATE = "state", "new_state"
 """What a file calls what it carries: "state0" comes in where "new_state0" went out."""
 
+MOST_WINDOWS = 200
+"""That set the ranges of an int8 file: hop by hop they take some seconds."""
+
 
 def state_names(first: str, state: str, count: int) -> list[str]:
     """The names of ``count`` inputs or outputs in the order of the file: features or logits, then the states."""
@@ -90,8 +93,10 @@ def calibration_streams(samples: np.ndarray, hop_frames: int, window_hops: int) 
     """What a stream hears to set its ranges, from silence each time: hops (*bands, hop_frames).
 
     Each of the windows ``samples`` (n, *bands, frames) alone, and then all of them one after the other, so that the
-    states are those of a stream which has run for long.
+    states are those of a stream which has run for long. Of more than ``MOST_WINDOWS`` so many are taken, evenly.
     """
+    taken = np.linspace(0, len(samples) - 1, min(len(samples), MOST_WINDOWS)).round().astype(int)
+    samples = samples[taken]
     yield from _windows_in_hops(samples, hop_frames, window_hops)
     sound = np.concatenate(list(samples), axis=-1)
     hops = sound.shape[-1] // hop_frames

@@ -93,6 +93,10 @@ def test_the_exported_stream_answers_as_its_window_does(export) -> None:
     assert streaming["hop_frames"] == 4 and streaming["state_bytes"] > 0
     assert f"The states hold {streaming['state_bytes']} bytes" in (export / "README.md").read_text()
     assert 0 < streaming["hop_latency_us"]["minimum"] <= streaming["hop_latency_us"]["median"]
+    ships = streaming["ships"]
+    assert ships["file"] in manifest["sha256"] and ships["precision"] == "fp32"
+    assert ships["state_bytes"] == streaming["state_bytes"]
+    assert ships["hop_latency_us"]["method"].startswith("measured on the host")
 
 
 def test_words_are_heard_in_a_file(export, recording, tmp_path) -> None:

@@ -22,7 +22,7 @@ from repareto.search.devices.host.devices import (
 from repareto.search.devices.latency.roofline import REFERENCE
 from repareto.search.devices.readers.onnx_reader import read_onnx
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.stream import Stream, calibration_streams, hear_windows
+from repareto.search.devices.stream import MOST_WINDOWS, Stream, calibration_streams, hear_windows
 from repareto.search.devices.targets import device
 from repareto.search.devices.tflite import read_tflite
 from repareto.spaces.errors import UserError
@@ -232,3 +232,10 @@ def test_ranges_are_set_from_silence_and_by_windows_in_a_row() -> None:
     assert [hop.ravel().tolist() for hop in first] == [[0, 1], [2, 3], [4, 0]]
     assert [hop.ravel().tolist() for hop in second] == [[6, 7], [8, 9], [10, 0]]
     assert [hop.ravel().tolist() for hop in all_of_them] == [[0, 1], [2, 3], [4, 6], [7, 8], [9, 10]]
+
+
+def test_of_many_windows_some_are_heard() -> None:
+    samples = np.arange(3 * MOST_WINDOWS, dtype=np.float32).reshape(-1, 1, 1)
+    *alone, in_a_row = calibration_streams(samples, 1, 1)
+    assert len(alone) == len(in_a_row) == MOST_WINDOWS
+    assert (in_a_row[0].item(), in_a_row[-1].item()) == (0, 3 * MOST_WINDOWS - 1)
