@@ -60,16 +60,14 @@ def export_trial(
         _write_program(model, inputs, scratch / "model.pt2")
         stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
-        if "refused" not in stream:
-            stream["ships"] = _write_shipped_stream(model, target, inputs, data["labels"], scratch)
         content = shipped_file(ledger, config, record, target)
         ships = task_named(data).file_name(target, model, tuple(data["input_shape"]))
-        if not (scratch / ships).exists():
+        if ships != "model.onnx":
             (scratch / ships).write_bytes(content)
         if ships == target.stream_file_name:
-            stream["ships"] = {
-                "file": ships, "precision": target.precision, "state_bytes": target.open_stream(content).state_bytes
-            }  # fmt: skip
+            stream["ships"] = _about_shipped(target, content)
+        elif "refused" not in stream:
+            stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
         measured = target.measure(content, Profile.from_dict(record.profile))
         manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream}
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -147,12 +145,12 @@ def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str],
     }
 
 
-def _write_shipped_stream(
+def _write_device_stream(
     model: nn.Module, target: Device, inputs: torch.Tensor, labels: Sequence[str], folder: Path
 ) -> dict[str, Any]:
-    """Write the streaming file of the device, and say what it carries and what a hop costs; else why there is none."""
+    """Write a classifier's streaming file for the device, and say what a hop costs; else why there is none."""
     if target.stream_file_name is not None and target.quantises:
-        return {"refused": f"{target.name}: an int8 streaming file takes training windows (Device.convert_stream)"}
+        return {"refused": f"{target.name}: only a study of a wake word makes an int8 file that listens"}
     stream = streaming(model, inputs.shape[1:])
     try:
         content = target.convert_stream(stream, inputs.shape[1:], None, labels)
@@ -164,6 +162,12 @@ def _write_shipped_stream(
     assert target.stream_file_name is not None
     _refuse_difference(target.stream_file_name, float(difference))
     (folder / target.stream_file_name).write_bytes(content)
+    return _about_shipped(target, content)
+
+
+def _about_shipped(target: Device, content: bytes) -> dict[str, Any]:
+    """What a streaming file carries from hop to hop, and what a hop costs where it is run on this host."""
+    opened = target.open_stream(content)
     latency = opened.measure_latency_us()
     return {
         "file": target.stream_file_name,
