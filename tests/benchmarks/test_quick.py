@@ -51,6 +51,21 @@ def test_repcnn(tmp_path):
     assert len({(row["fused_parameters"], row["fused_macs"]) for row in document["rows"]}) == 1
 
 
+def test_wakeword(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    document = publish("wakeword", tmp_path)
+    assert {
+        "wakeword.synthetic.misses",
+        "wakeword.synthetic.int8_loss_points",
+        "wakeword.synthetic.stream_difference",
+    } <= {claim["id"] for claim in document["claims"]}
+    assert {(row["network"], row["precision"]) for row in document["rows"]} == {
+        (network, precision) for network in ("4conv+1x1+skip", "1conv") for precision in ("fp32", "int8")
+    }
+    # Branches cost nothing once they are fused.
+    assert len({row["macs"] for row in document["rows"]}) == 1
+
+
 @pytest.mark.skipif("REPARETO_RECORDINGS" not in os.environ, reason="REPARETO_RECORDINGS names no folder of recordings")
 def test_recordings(tmp_path):
     document = publish("recordings", tmp_path, "--data", os.environ["REPARETO_RECORDINGS"])

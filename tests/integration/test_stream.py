@@ -63,6 +63,43 @@ def export(tmp_path_factory):
     return folder / "out"
 
 
+WAKE_CONFIG = """
+study: wake
+data: {source: wakeword, word: rise, folder: recordings, negatives: noise, clip_seconds: 0.6}
+space:
+  name: repcnn
+  padding: causal
+  form: separable
+  stages: 2
+  width: [8, 16]
+  blocks: 1
+  kernel: [5, 7]
+  stride: 2
+training: {epochs: 10, batch_size: 32}
+device: host-litert-int8
+objectives: [error, latency, peak_memory]
+search: {trials: 2, early_stopping: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def wake_export(export):
+    """The same recordings, one word of them to wake up on, in int8 for LiteRT."""
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    folder = export.parent
+    (folder / "noise").mkdir()
+    rng = np.random.default_rng(5)
+    pieces = [np.concatenate([noise(0.6, rng), word("fall", rng)]) for _ in range(120)]
+    soundfile.write(folder / "noise" / "long.wav", np.concatenate(pieces), RATE_HZ)
+    (folder / "wake.yaml").write_text(WAKE_CONFIG)
+    done = repareto("search", "wake.yaml", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "streams: validation 0.0" in done.stdout
+    done = repareto("export", "wake", "--out", "wake", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "wake"
+
+
 @pytest.fixture(scope="module")
 def recording() -> tuple[np.ndarray, list[tuple[str, float]]]:
     """Half a minute of noise with words that no training saw, and when each of them ends, in seconds."""
@@ -119,6 +156,41 @@ def test_words_are_heard_in_a_pipe(export, recording, tmp_path) -> None:
     done = subprocess.run(words, input=content[:-33], capture_output=True, env=environment(), cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     check(done.stdout.decode().splitlines(), spoken)
+
+
+def test_a_wake_word_is_detected_by_the_int8_file_that_ships(wake_export, recording, tmp_path) -> None:
+    manifest = json.loads((wake_export / "manifest.json").read_text())
+    assert manifest["task"] == "wakeword" and manifest["ships"] == "streaming.tflite"
+    assert [row["false_alarms_per_hour"] for row in manifest["misses"]] == [0.5, 1.0, 2.0, 5.0, 10.0]
+    ships = manifest["streaming"]["ships"]
+    assert ships["precision"] == "int8" and 4 * ships["state_bytes"] == manifest["streaming"]["state_bytes"]
+    assert 0 < manifest["detector"]["threshold"] < 1
+    assert "% of words missed in the test" in (wake_export / "README.md").read_text()
+    samples, spoken = recording
+    soundfile.write(tmp_path / "long.wav", samples, RATE_HZ)
+    done = repareto("stream", wake_export, tmp_path / "long.wav", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # The threshold is the one that calibration chose; of the words only the wake word is told.
+    heard = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {detection["word"] for detection in heard} == {"rise"}
+    ends = [end for name, end in spoken if name == "rise"]
+    near = [any(end - WORD_SECONDS < found["seconds"] < end + 0.7 for end in ends) for found in heard]
+    assert all(near) and len(heard) >= len(ends) - 1
+
+
+def test_a_front_member_has_its_misses_over_false_alarms_in_mlflow(wake_export) -> None:
+    from mlflow import MlflowClient
+
+    store = wake_export.parent / ".repareto"
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("wake")
+    members = client.search_runs([experiment.experiment_id], "tags.on_front = 'true'")
+    assert members
+    for run in members:
+        names = {file.path for file in client.list_artifacts(run.info.run_id)}
+        assert {"detection.png", "detection.json", "streaming.tflite"} <= names
+        for name in ("test_error", "test_error_high", "test_false_alarms_per_hour", "float32_test_error", "threshold"):
+            assert name in run.data.metrics
 
 
 @pytest.mark.parametrize(

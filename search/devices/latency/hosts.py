@@ -9,12 +9,14 @@ from ..graph import Graph
 from ..readers.onnx_reader import read_onnx
 from ..readers.torch_reader import read_module
 from .microbenchmarks import random_networks
-from .samples import Sample, onnx_model, random_samples
+from .samples import Sample, StreamSample, onnx_model, onnx_stream, random_samples, random_streams
 from .timing import Run
 from .workload import Work, litert_work, onnx_runtime_work
 
 # Of ONNX Runtime's cases, one of so many is of other families: one-dimensional, dense, attention.
 _OTHER_FAMILIES = 4
+# Of all runtimes' cases, one of so many listens hop by hop: there, joining and cutting is most of the work.
+_STREAMS = 6
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class HostRuntime(ABC):
         """One network as a file."""
 
     @abstractmethod
+    def stream_case(self, sample: StreamSample) -> Case:
+        """One network that listens hop by hop as a file."""
+
+    def _convolutional(self, count: int, rng: np.random.Generator) -> list[Case]:
+        """Convolutional networks, some of which listen hop by hop, in an order that mixes them."""
+        streams = [self.stream_case(sample) for sample in random_streams(count // _STREAMS, rng)]
+        cases = [self.case(sample) for sample in random_samples(count - len(streams), rng)] + streams
+        return [cases[index] for index in rng.permutation(count)]
+
+    @abstractmethod
     def runner(self, model: bytes) -> Run:
         """One run of a model on one thread, each time it is called."""
 
@@ -53,21 +65,30 @@ class OnnxRuntime(HostRuntime):
         """Convolutional networks for three quarters, other families for the rest."""
         others = random_networks(count // _OTHER_FAMILIES, rng)
         cases = [Case(other.model, onnx_runtime_work(read_onnx(other.model)), False) for other in others]
-        return cases + [self.case(sample) for sample in random_samples(count - len(others), rng)]
+        return cases + self._convolutional(count - len(others), rng)
 
     def case(self, sample: Sample) -> Case:
         """As ONNX, with random weights."""
         graph = read_module(sample.module, sample.input_shape)
         return Case(onnx_model(sample), onnx_runtime_work(graph), _is_layer(graph))
 
+    def stream_case(self, sample: StreamSample) -> Case:
+        """As ONNX, with random weights."""
+        graph = read_module(sample.stream, sample.stream.input_shapes(sample.input_shape))
+        return Case(onnx_stream(sample), onnx_runtime_work(graph), is_layer=False)
+
     def runner(self, model: bytes) -> Run:
         """A session on one thread."""
         from ..host.onnx_runtime import make_session
 
-        session = make_session(model)
-        (source,) = session.get_inputs()
-        shape = [size if isinstance(size, int) else 1 for size in source.shape]
-        feed = {source.name: np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
+        session, rng = make_session(model), np.random.default_rng(0)
+        feed = {}
+        for source in session.get_inputs():
+            shape = [size if isinstance(size, int) else 1 for size in source.shape]
+            is_float = source.type == "tensor(float)"
+            feed[source.name] = (
+                rng.standard_normal(shape, dtype=np.float32) if is_float else rng.integers(-100, 100, shape, np.int8)
+            )
         return lambda: session.run(None, feed)
 
 
@@ -76,7 +97,7 @@ class OnnxRuntimeInt8(OnnxRuntime):
 
     def cases(self, count: int, rng: np.random.Generator) -> list[Case]:
         """Convolutional networks."""
-        return [self.case(sample) for sample in random_samples(count, rng)]
+        return self._convolutional(count, rng)
 
     def case(self, sample: Sample) -> Case:
         """As QDQ ONNX, with random weights."""
@@ -86,6 +107,16 @@ class OnnxRuntimeInt8(OnnxRuntime):
         features = np.random.default_rng(0).standard_normal(sample.input_shape, dtype=np.float32)
         content = quantise_onnx(onnx_model(sample), features)
         return Case(content, onnx_runtime_work(quantised_graph(graph)), _is_layer(graph))
+
+    def stream_case(self, sample: StreamSample) -> Case:
+        """As QDQ ONNX whose states are bytes, with random weights."""
+        from ..host.onnx_quantize import quantised_graph
+        from ..host.onnx_stream_quantize import quantise_stream
+
+        graph = read_module(sample.stream, sample.stream.input_shapes(sample.input_shape))
+        windows = np.random.default_rng(0).standard_normal((2, *sample.input_shape), dtype=np.float32)
+        content = quantise_stream(onnx_stream(sample), windows)
+        return Case(content, onnx_runtime_work(quantised_graph(graph)), is_layer=False)
 
 
 class LiteRT(HostRuntime):
@@ -98,7 +129,7 @@ class LiteRT(HostRuntime):
 
     def cases(self, count: int, rng: np.random.Generator) -> list[Case]:
         """Convolutional networks."""
-        return [self.case(sample) for sample in random_samples(count, rng)]
+        return self._convolutional(count, rng)
 
     def case(self, sample: Sample) -> Case:
         """As TFLite, with random weights and made-up ranges."""
@@ -108,6 +139,15 @@ class LiteRT(HostRuntime):
         graph = read_module(sample.module, sample.input_shape)
         content = convert(sample.module, sample.input_shape, self._precision)
         return Case(content, litert_work(lower(graph, self._precision)), _is_layer(graph))
+
+    def stream_case(self, sample: StreamSample) -> Case:
+        """As TFLite, with random weights and made-up ranges."""
+        from ..tflite.lower import lower
+        from ..tflite.streams import convert_stream
+
+        graph = read_module(sample.stream, sample.stream.input_shapes(sample.input_shape))
+        content = convert_stream(sample.stream, sample.input_shape, self._precision)
+        return Case(content, litert_work(lower(graph, self._precision)), is_layer=False)
 
     def runner(self, model: bytes) -> Run:
         """An interpreter on one thread."""

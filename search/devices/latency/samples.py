@@ -4,12 +4,18 @@ As modules they go to every runtime: through our own TFLite writer, and here to 
 which takes a second a network.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from ....spaces.streaming import OverTime, Streaming, streaming
+from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
+from ..stream import NEW_STATE, STATE, WINDOW_KEY
 
 _MACS_RANGE = (3e3, 4e8)
 _LARGEST_PARAMETERS = 2_000_000
@@ -23,6 +29,27 @@ class Sample:
 
     module: nn.Sequential
     input_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StreamSample:
+    """A network on ``meta`` that listens hop by hop, and the shape (bands, 1, frames) of the window that it is for."""
+
+    stream: Streaming
+    input_shape: tuple[int, ...]
+
+
+def random_streams(count: int, rng: np.random.Generator) -> list[StreamSample]:
+    """``count`` causal networks over time in their streaming form, of the kinds of ``random_samples``."""
+    samples: list[StreamSample] = []
+    while len(samples) < count:
+        with torch.device("meta"):
+            builder = _Builder(_input_shape(rng, flat=True), rng, causal=True)
+            _network(builder)
+            shape = builder.input_shape[1:]
+            if builder.macs <= _MACS_RANGE[1] and builder.parameters <= _LARGEST_PARAMETERS:
+                samples.append(StreamSample(streaming(nn.Sequential(*builder.layers).eval(), shape), shape))
+    return samples
 
 
 def random_samples(count: int, rng: np.random.Generator) -> list[Sample]:
@@ -67,11 +94,39 @@ def onnx_model(sample: Sample, seed: int = 0) -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION).SerializeToString())
 
 
+def onnx_stream(sample: StreamSample, seed: int = 0) -> bytes:
+    """A streaming network as ONNX with seeded random weights, named as ``streaming_onnx`` names what it writes."""
+    from onnx import TensorProto, helper
+
+    nodes = _OnnxNodes(np.random.default_rng(seed))
+    for layer in sample.stream.layers:
+        nodes.add_over_time(layer) if isinstance(layer, OverTime) else nodes.add(layer)
+    nodes.rename_result(OUTPUT_NAME)
+    hop, *states = sample.stream.input_shapes(sample.input_shape)
+    with torch.no_grad():
+        logits, *_ = sample.stream(*(torch.empty(shape, device="meta") for shape in (hop, *states)))
+    shapes = {INPUT_NAME: hop, **{f"{STATE}{number}": shape for number, shape in enumerate(states)}}
+    results = {OUTPUT_NAME: logits.shape, **{f"{NEW_STATE}{number}": shape for number, shape in enumerate(states)}}
+    infos = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, tuple(shape)) for name, shape in ends.items()]
+        for ends in (shapes, results)
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes.nodes, "network", *infos, nodes.constants),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    labels = json.dumps([str(number) for number in range(logits.shape[1])])
+    helper.set_model_props(model, {LABELS_KEY: labels, WINDOW_KEY: str(sample.stream.window_hops)})
+    return bytes(model.SerializeToString())
+
+
 class _Builder:
     """Adds layers and keeps count; ``shape`` is that of the last result, (1, channels, height, width)."""
 
-    def __init__(self, shape: tuple[int, int, int, int], rng: np.random.Generator) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], rng: np.random.Generator, causal: bool = False) -> None:
         self.rng = rng
+        self.causal = causal
         self.layers: list[nn.Module] = []
         self.input_shape = self.shape = shape
         self.macs = self.parameters = 0
@@ -80,7 +135,9 @@ class _Builder:
         _, read, height, width = self.shape
         size = (1 if self.input_shape[2] == 1 else kernel, kernel)
         groups = read if depthwise else 1
-        padding = (size[0] // 2, size[1] // 2)
+        padding = (size[0] // 2, 0 if self.causal else size[1] // 2)
+        if self.causal and kernel > 1:
+            self.layers.append(nn.ConstantPad2d((kernel - 1, 0, 0, 0), 0.0))
         self.layers.append(nn.Conv2d(read, channels, size, stride, padding, groups=groups))
         self.shape = (1, channels, -(-height // stride), -(-width // stride))
         weights = channels * (read // groups) * math.prod(size)
@@ -158,11 +215,16 @@ class _OnnxNodes:
         self.nodes: list[object] = []
         self.constants: list[object] = []
         self.at = "features"
+        self._states = 0
 
     def add(self, layer: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d):
             pads = [int(side) for side in layer.padding] * 2
-            attributes = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
+            attributes: dict[str, Any] = {
+                "kernel_shape": layer.kernel_size,
+                "strides": layer.stride,
+                "dilations": layer.dilation,
+            }
             self._node("Conv", self._values(layer), pads=pads, group=layer.groups, **attributes)
         elif isinstance(layer, nn.ReLU):
             self._node("Relu", [])
@@ -176,6 +238,23 @@ class _OnnxNodes:
             self._node("Gemm", self._values(layer), transB=1)
         elif not isinstance(layer, nn.Dropout):
             raise ValueError(f"{type(layer).__name__} is no layer of a sample")
+
+    def add_over_time(self, layer: OverTime) -> None:
+        """A layer over what it is given and the past that a state holds, and that state's new value."""
+        frames, state = self.at, f"{STATE}{self._states}"
+        self._node("Concat", [], inputs=[state, frames], axis=-1)
+        joined = self.at
+        bounds = [self._constant(np.array([bound])) for bound in (-layer.past_frames, np.iinfo(np.int64).max, 3, 1)]
+        self._node("Slice", bounds, result=f"{NEW_STATE}{self._states}")
+        self._states += 1
+        self.at = joined
+        self.add(layer.layer)
+
+    def rename_result(self, name: str) -> None:
+        """Call what the last node gives by this name."""
+        last: Any = self.nodes[-1]
+        assert list(last.output) == [self.at]
+        last.output[0] = self.at = name
 
     def _values(self, layer: nn.Conv2d | nn.Linear) -> list[str]:
         shapes = [tuple(layer.weight.shape), *([tuple(layer.bias.shape)] if layer.bias is not None else [])]
@@ -193,9 +272,16 @@ class _OnnxNodes:
         self.constants.append(numpy_helper.from_array(values, name))
         return name
 
-    def _node(self, kind: str, constants: list[str], **attributes: object) -> None:
+    def _node(
+        self,
+        kind: str,
+        constants: list[str],
+        inputs: list[str] | None = None,
+        result: str | None = None,
+        **attributes: Any,
+    ) -> None:
         from onnx import helper
 
-        result = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, [self.at, *constants], [result], **attributes))
+        result = result or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [*(inputs or [self.at]), *constants], [result], **attributes))
         self.at = result
