@@ -268,7 +268,7 @@ def main() -> None:
         ("--data", {"type": Path, "help": "folder of recordings, a folder a word"}),
         ("--word", {"default": "alexa", "help": "which of them is the wake word"}),
         ("--negatives", {"type": Path, "help": "folder of recordings of other speech"}),
-        ("--hours", {"type": float, "default": 1.0, "help": "of synthetic speech in each stream"}),
+        ("--hours", {"type": float, "default": 1.0, "help": "of synthetic speech in each stream without negatives"}),
         ("--seeds", {"type": int, "default": 5, "help": "of RepCNN with branches and without"}),
         ("--peer-seeds", {"type": int, "default": 2, "help": "of the published networks, some of which train long"}),
         ("--peers", {"nargs": "*", "default": list(PEERS), "choices": list(PEERS)}),
@@ -282,7 +282,8 @@ def main() -> None:
     else:
         tasks = [Task("synthetic", "hey computer", options.hours)]
         if options.data:
-            tasks.append(Task("real", options.word, options.hours, options.data, options.negatives))
+            hours = 0.0 if options.negatives else options.hours
+            tasks.append(Task("real", options.word, hours, options.data, options.negatives))
         networks = (BRANCHED, UNI, *options.peers)
         claims, rows = measure(tasks, networks, options.seeds, options.peer_seeds, options.epochs, options.workers)
     command = f"python -m benchmarks.wakeword --seeds {options.seeds} --peer-seeds {options.peer_seeds}"

@@ -179,13 +179,10 @@ def test_a_wake_word_is_detected_by_the_int8_file_that_ships(wake_export, record
 
 
 def test_a_front_member_has_its_misses_over_false_alarms_in_mlflow(wake_export) -> None:
-    from mlflow import MlflowClient
-
-    store = wake_export.parent / ".repareto"
-    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("wake")
-    members = client.search_runs([experiment.experiment_id], "tags.on_front = 'true'")
+    _, runs = runs_of(wake_export.parent / "repareto-store", "wake")
+    members = [run for run in runs if run.data.tags["on_front"] == "true"]
     assert members
+    client = MlflowClient(tracking_uri=f"sqlite:///{wake_export.parent / 'repareto-store' / 'mlflow.db'}")
     for run in members:
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"detection.png", "detection.json", "streaming.tflite"} <= names
