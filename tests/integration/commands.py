@@ -1,9 +1,12 @@
-"""The command line as a process of its own."""
+"""The command line as a process of its own, and what it left in MLflow."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
 
 REPARETO = str(Path(sys.executable).parent / "repareto")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -20,3 +23,15 @@ def repareto(*words: str, cwd: Path, timeout: float = 240) -> subprocess.Complet
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def runs_of(store: Path, study: str = "digits") -> tuple[Any, list[Any]]:
+    """Return (parent run, child runs) of a study in its MLflow store."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if run.data.tags["role"] == "study"]
+    assert len(parents) == 1
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(children) == len(runs) - 1
+    return parents[0], children

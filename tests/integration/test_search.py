@@ -15,19 +15,7 @@ from mlflow import MlflowClient
 from repareto.search.ledger import Ledger
 from repareto.search.records import State
 from repareto.search.run import read_results
-from tests.integration.commands import EXAMPLES, QUICK, REPARETO, environment, repareto
-
-
-def runs_of(store, study="digits"):
-    """Return (parent run, child runs) of a study in its MLflow store."""
-    client = MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(study)
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    parents = [run for run in runs if run.data.tags["role"] == "study"]
-    assert len(parents) == 1
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
-    assert len(children) == len(runs) - 1
-    return parents[0], children
+from tests.integration.commands import EXAMPLES, QUICK, REPARETO, environment, repareto, runs_of
 
 
 def results_of(store, study="digits"):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from mlflow import MlflowClient
 
-from tests.integration.commands import REPARETO, environment, repareto
+from tests.integration.commands import REPARETO, environment, repareto, runs_of
 
 RATE_HZ = 16000
 WORD_SECONDS = 0.4
@@ -179,10 +180,11 @@ def test_a_wake_word_is_detected_by_the_int8_file_that_ships(wake_export, record
 
 
 def test_a_front_member_has_its_misses_over_false_alarms_in_mlflow(wake_export) -> None:
-    _, runs = runs_of(wake_export.parent / "repareto-store", "wake")
+    store = wake_export.parent / "runs"
+    _, runs = runs_of(store, "wake")
     members = [run for run in runs if run.data.tags["on_front"] == "true"]
     assert members
-    client = MlflowClient(tracking_uri=f"sqlite:///{wake_export.parent / 'repareto-store' / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
     for run in members:
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"detection.png", "detection.json", "streaming.tflite"} <= names
