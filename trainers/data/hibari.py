@@ -6,7 +6,7 @@ those. Its voice is in the package; nothing is downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -55,7 +55,7 @@ def drawn_utterance(text: str, rng: np.random.Generator) -> Utterance:
     )
 
 
-def render(chunks: Sequence[Sequence[Utterance]], sample_rate_hz: int) -> Iterator[list[np.ndarray]]:
+def render(chunks: Sequence[Sequence[Utterance]], sample_rate_hz: int) -> Generator[list[np.ndarray], None, None]:
     """The waveforms of each chunk in turn, int16 of shape (samples,), silence around the words cut off.
 
     A text that has no sound gives an empty waveform. Raises :class:`UserError` without the extra.

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from . import espeak
-from .synthetic import OTHER_WORDS, SPEECH_COMMANDS_WORDS
+from . import espeak, hibari
+from .synthetic import ENGINES, OTHER_WORDS, SPEECH_COMMANDS_WORDS, Engine, Utterance
 
 _COMMON_WORDS = """
 about above across after again against all almost along already also although always am among an and animal another
@@ -78,18 +78,23 @@ def _another(phoneme: str, rng: np.random.Generator) -> str:
 
 
 def sentences(
-    wake_word: str, voices: Sequence[str], seconds: float, sample_rate_hz: int, rng: np.random.Generator
+    wake_word: str,
+    voices: Sequence[str],
+    seconds: float,
+    sample_rate_hz: int,
+    rng: np.random.Generator,
+    engine: Engine = "espeak",
 ) -> Iterator[np.ndarray]:
-    """Sentences of at least ``seconds`` in all, each (samples,) float32 of full scale 1; the wake word is in none."""
-    parts = {part.casefold() for part in wake_word.split()}
-    words = [word for word in WORDS if word not in parts]
-    phonemes = espeak.phonemes(wake_word)
+    """Sentences of at least ``seconds`` in all, each (samples,) float32 of full scale 1; the wake word is in none.
+
+    Only eSpeak, which takes phonemes, says what sounds like it.
+    """
     # Far more than are needed: only those that are asked for are spoken.
     count = round(seconds) + SENTENCES_A_CHUNK
-    drawn = [_sentence(words, phonemes, voices, rng) for _ in range(count)]
+    drawn = list(_drawn(wake_word, voices, count, rng, engine))
     chunks = [drawn[start : start + SENTENCES_A_CHUNK] for start in range(0, count, SENTENCES_A_CHUNK)]
     samples = 0
-    rendered = espeak.render(chunks, sample_rate_hz)
+    rendered = ENGINES[engine].render(chunks, sample_rate_hz)
     try:
         for chunk in rendered:
             for spoken in chunk:
@@ -101,10 +106,17 @@ def sentences(
         rendered.close()
 
 
-def _sentence(
-    words: Sequence[str], phonemes: Sequence[Sequence[str]], voices: Sequence[str], rng: np.random.Generator
-) -> espeak.Utterance:
-    said = [words[index] for index in rng.integers(len(words), size=rng.integers(*WORDS_A_SENTENCE, endpoint=True))]
-    if rng.random() < CONFUSABLE_SHARE:
-        said.insert(int(rng.integers(len(said) + 1)), confusable(phonemes, rng))
-    return espeak.drawn_utterance(" ".join(said) + ".", voices, rng)
+def _drawn(
+    wake_word: str, voices: Sequence[str], count: int, rng: np.random.Generator, engine: Engine
+) -> Iterator[Utterance]:
+    parts = {part.casefold() for part in wake_word.split()}
+    words = [word for word in WORDS if word not in parts]
+    phonemes = espeak.phonemes(wake_word) if engine == "espeak" else ()
+    for _ in range(count):
+        said = [words[index] for index in rng.integers(len(words), size=rng.integers(*WORDS_A_SENTENCE, endpoint=True))]
+        if engine == "hibari":
+            yield hibari.drawn_utterance(" ".join(said), rng)
+            continue
+        if rng.random() < CONFUSABLE_SHARE:
+            said.insert(int(rng.integers(len(said) + 1)), confusable(phonemes, rng))
+        yield espeak.drawn_utterance(" ".join(said) + ".", voices, rng)

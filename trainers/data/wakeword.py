@@ -15,7 +15,7 @@ import numpy as np
 from ...spaces.errors import UserError, nearest_hint
 from ..detection import Counts, DetectionTask
 from ..features import LogMel
-from . import espeak, noise
+from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import UnreadableAudio, loudest_window, read_clip
 from .cache import SPLITS, load_or_make
@@ -27,6 +27,7 @@ from .other_speech import sentences
 from .recordings import note_unreadable
 from .splits import assign_splits
 from .streams import StreamBuilder, windows
+from .synthetic import ENGINES, Engine, Utterance
 from .voices import split_voices
 
 FEW_WORDS = 20
@@ -59,6 +60,8 @@ class WakeWord:
     synthetic_hours: float | None = None
     """Hours of synthetic other speech in each of the two streams, and twice as much to train; None: 1 where there are
     no ``negatives``, else 0."""
+    test_engine: Engine = "espeak"
+    """Who speaks what is synthetic in the test stream; "hibari" is an engine that is never heard before."""
     clip_seconds: float = 1.5
     """The window that a model hears at once."""
     false_alarms_per_hour: float = 1.0
@@ -125,6 +128,7 @@ class WakeWord:
             "files": None if listing is None else listing.fingerprint(),
             "negatives": fingerprint(negatives),
             "espeak": espeak.version() if speaks else None,
+            "test_engine": self.test_engine if speaks else None,
             "hours": float(self.hours),
             "seed": seed,
         }
@@ -217,14 +221,12 @@ class _Making:
 
     def _spoken_words(self, split: str) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
         rng = self._rng("words", SPLITS.index(split))
-        drawn = [
-            espeak.drawn_utterance(self.settings.word, self.voices[split], rng) for _ in range(SPOKEN_WORDS[split])
-        ]
+        drawn = [self._utterance(split, rng) for _ in range(SPOKEN_WORDS[split])]
         chunks = [drawn[start : start + 100] for start in range(0, len(drawn), 100)]
-        for chunk in espeak.render(chunks, self.rate_hz):
+        for chunk in ENGINES[self._engine(split)].render(chunks, self.rate_hz):
             for spoken in chunk:
                 if not spoken.any():
-                    raise UserError(f"data.word {self.settings.word!r}: eSpeak NG makes no sound of it; write it out")
+                    raise UserError(f"data.word {self.settings.word!r}: the voice makes no sound of it; write it out")
                 word = spoken / np.float32(32768)
                 # Its own room, in which it stands alone for a moment.
                 around = rng.integers(self.rate_hz // 10, self.rate_hz // 2, 2)
@@ -232,6 +234,14 @@ class _Making:
                 bed = noise.generated(1, placed.shape[1], rng)
                 heard = noise.add_at_snr(placed, bed, rng.uniform(5.0, 30.0, 1))[0]
                 yield np.clip(heard, -1.0, 1.0), (int(around[0]), int(around[0]) + len(word))
+
+    def _engine(self, split: str) -> Engine:
+        return self.settings.test_engine if split == "test" else "espeak"
+
+    def _utterance(self, split: str, rng: np.random.Generator) -> Utterance:
+        if self._engine(split) == "hibari":
+            return hibari.drawn_utterance(self.settings.word, rng)
+        return espeak.drawn_utterance(self.settings.word, self.voices[split], rng)
 
     def _waveform(self, path: Path, part: tuple[float, float] = (0.0, 1.0)) -> np.ndarray | None:
         """What a file holds, None where that is nothing; the reasons are kept."""
@@ -310,7 +320,8 @@ class _Making:
                     yield waveform, f"{word}/{path.name}"
         hours = self.settings.hours * (TRAIN_HOURS_SHARE if split == "train" else 1.0)
         if hours:
-            spoken = sentences(self.settings.word, self.voices[split], 3600 * hours, self.rate_hz, rng)
+            voices, engine = self.voices[split], self._engine(split)
+            spoken = sentences(self.settings.word, voices, 3600 * hours, self.rate_hz, rng, engine)
             for sentence in spoken:
                 bed = self._bed(len(sentence), talkers, rng)
                 heard = noise.add_at_snr(sentence[None], bed, rng.uniform(5.0, 30.0, 1))[0]

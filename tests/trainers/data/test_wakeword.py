@@ -157,3 +157,18 @@ def test_espeak_speaks_what_is_not_recorded(load: Callable[..., Dataset], monkey
     assert data.streams["validation"].features.shape[1] > frames_of_speech
     assert (data.train.labels == 0).any() and (data.train.labels == 1).any()
     assert any(note.startswith("streams: validation 0.01 h with 3 words") for note in data.notes)
+
+
+def test_another_engine_speaks_the_test_stream_alone(
+    load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hibari", reason="needs the extra speech")
+    spoken = {"train": 6, "validation": 2, "test": 2}
+    monkeypatch.setattr("repareto.trainers.data.wakeword.SPOKEN_WORDS", spoken)
+    same, other = (
+        load(None, word="hey computer", synthetic_hours=0.002, test_engine=name) for name in ("espeak", "hibari")
+    )
+    assert (same.train.features == other.train.features).all()
+    assert (same.streams["validation"].features == other.streams["validation"].features).all()
+    assert not np.array_equal(same.streams["test"].features[:, :300], other.streams["test"].features[:, :300])
+    assert len(other.streams["test"].words) == 2
