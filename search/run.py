@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .worker import CandidateTrainable
 
 Say = Callable[[str], None]
+SUSPECTS_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -313,7 +314,8 @@ def complete_front(config: Config, ledger: Ledger, say: Say) -> None:
 
         complete_members(ledger, config, members, say)
         members = read_results(ledger).front
-        for line in (*_estimate_lines(members), *_budget_lines(members, config.parsed_budgets())):
+        budgets = config.parsed_budgets()
+        for line in (*_estimate_lines(members), *_budget_lines(members, budgets), *_suspect_lines(members)):
             say(line)
 
 
@@ -325,6 +327,21 @@ def _budget_lines(members: Sequence[TrialRecord], budgets: Sequence[Budget]) -> 
         for record in members
         for budget in budgets
         if budget.excess(figures_of(record)) > 0
+    ]
+
+
+def _suspect_lines(members: Sequence[TrialRecord]) -> list[str]:
+    """Say where the best model of a wake word hears it though it should not: such a recording may contain the word."""
+    best = min(members, key=lambda record: figures_of(record)["error"])
+    assert best.measurement is not None
+    details = best.measurement.details
+    if not details.get("suspects"):
+        return []
+    threshold = details["detector"]["threshold"]
+    heard = [f"{suspect['where']} (score {suspect['score']:.2f})" for suspect in details["suspects"][:SUSPECTS_TOLD]]
+    return [
+        f"trial {best.number}, threshold {threshold:.2f}: of other sound it scores highest {', '.join(heard)}; "
+        "listen whether the word is in it"
     ]
 
 

@@ -96,6 +96,7 @@ def wake_export(export):
     done = repareto("search", "wake.yaml", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "streams: validation 0.0" in done.stdout
+    assert "of other sound it scores highest" in done.stdout and "noise/long.wav" in done.stdout
     done = repareto("export", "wake", "--out", "wake", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "wake"
