@@ -23,6 +23,8 @@ WINDOW_STEP_MS = 100.0
 FALSE_ALARM_RATES = (0.5, 1.0, 2.0, 5.0, 10.0)
 """An hour, at which misses are told."""
 SUSPECTS = 5
+MOST_CORNERS = 60
+"""Of a curve: it is kept in the ledger with its trial."""
 _HOPS_A_PIECE = 4096
 _WINDOWS_A_PIECE = 512
 
@@ -164,7 +166,7 @@ def judge(hear: Hear, dataset: Dataset) -> Judgement:
             "false_alarms_per_hour": task.false_alarms_per_hour,
         },
         "misses": _misses_at_rates(points, test, task),
-        "curves": {"validation": _rows(points), "test": _rows(test_points)},
+        "curves": {"validation": _corners(points), "test": _corners(test_points)},
         "suspects": _suspects(calibration, dataset.streams["validation"], detector),
     }
     return Judgement(figures, details)
@@ -189,8 +191,8 @@ def _misses_at_rates(points: tuple[CurvePoint, ...], test: ScoredStream, task: D
     return rows
 
 
-def _rows(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
-    """The corners of a curve: each rate of false alarms once, with its fewest misses."""
+def _corners(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
+    """The corners of a curve: where more false alarms leave fewer misses; of many, some that are spread evenly."""
     best: dict[int, CurvePoint] = {}
     for point in points:
         known = best.get(point.counts.false_alarms)
@@ -200,6 +202,7 @@ def _rows(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
     for _, point in sorted(best.items()):
         if not corners or point.counts.misses < corners[-1].counts.misses:
             corners.append(point)
+    kept = np.linspace(0, len(corners) - 1, min(len(corners), MOST_CORNERS)).round().astype(int)
     return [
         {
             "threshold": point.threshold,
@@ -208,7 +211,7 @@ def _rows(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
             "misses": point.counts.miss_rate,
             "misses_interval": point.counts.miss_interval(),
         }
-        for point in corners
+        for point in (corners[index] for index in kept)
     ]
 
 
