@@ -16,7 +16,6 @@ from torch import nn
 from repareto.spaces.fusion import fuse
 from repareto.spaces.peers.bc_resnet import BCResNet
 from repareto.spaces.peers.ds_cnn import DSCNN
-from repareto.spaces.peers.ends import as_image
 from repareto.spaces.peers.matchboxnet import MatchboxNet
 from repareto.spaces.peers.mixed_kernels import MixedKernels
 from repareto.spaces.peers.tc_resnet import TCResNet8
@@ -40,15 +39,10 @@ class Network:
     family: str
     space: SearchSpace
     values: dict[str, Any]
-    is_image: bool = False
-    """Whether the space is given the features as an image of one channel, and not the bands as channels."""
 
     def build(self, data: Dataset) -> nn.Module:
         """Return the network as it is trained, with weights from torch's generator."""
-        bands, frames = data.input_shape
-        shape = (1, bands, frames) if self.is_image else data.input_shape
-        network = self.space.build(self.space.candidate(self.values), shape, len(data.labels))
-        return nn.Sequential(*as_image(data.input_shape), network) if self.is_image else network
+        return self.space.build(self.space.candidate(self.values), data.input_shape, len(data.labels))
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ def bc_resnet(tau: float) -> Network:
     return Network(f"bc_resnet-{tau:g}", "bc_resnet", BCResNet(), {"width": int(CHANNELS_A_TAU * tau)})
 
 
-def repcnn(form: str, widths: tuple[int, ...], kernel: int, blocks: int, *, is_image: bool = False) -> Network:
+def repcnn(form: str, widths: tuple[int, ...], kernel: int, blocks: int) -> Network:
     """Return a RepCNN with a stage of stride 2 for each of ``widths``, each of four branches, a 1x1 and a skip."""
     values: dict[str, Any] = {
         "form": form, "stages": len(widths), "dropout": 0.0,
@@ -91,8 +85,8 @@ def repcnn(form: str, widths: tuple[int, ...], kernel: int, blocks: int, *, is_i
             f"stage{stage}.identity": True, f"stage{stage}.average": False, f"stage{stage}.sequential": False,
             f"stage{stage}.small": False,
         }  # fmt: skip
-    name = f"repcnn-{form}-{'x'.join(map(str, widths))}-k{kernel}-b{blocks}{'-image' if is_image else ''}"
-    return Network(name, "repcnn", RepCNN(), values, is_image)
+    name = f"repcnn-{form}-{'x'.join(map(str, widths))}-k{kernel}-b{blocks}"
+    return Network(name, "repcnn", RepCNN(), values)
 
 
 def peers() -> list[Network]:
@@ -141,7 +135,7 @@ def _train(network: Network, data: Dataset, seed: int, epochs: int) -> tuple[nn.
 
 def _kept(task: Task, network: Network, seed: int, epochs: int, keep: Path) -> Path:
     """Return where a training is kept: under all that it depends on but the code."""
-    what = {**asdict(task), "values": network.values, "image": network.is_image, "seed": seed, "epochs": epochs, "batch": BATCH_SIZE}
+    what = {**asdict(task), "values": network.values, "seed": seed, "epochs": epochs, "batch": BATCH_SIZE}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
     keep.mkdir(parents=True, exist_ok=True)
     return keep / f"{network.name}-{seed}-{digest}.pt"

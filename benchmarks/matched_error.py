@@ -67,7 +67,6 @@ LADDER = (
     repcnn("full", (64, 64, 64), kernel=9, blocks=1),
     *(repcnn("separable", (width, width), kernel=9, blocks=2) for width in (16, 24, 32)),
     repcnn("separable", (48, 48, 48), kernel=9, blocks=2),
-    repcnn("separable", (8, 24, 48), kernel=5, blocks=2, is_image=True),
 )
 """Chosen by the validation errors of the first seed."""
 
@@ -82,7 +81,8 @@ def train_all(task: Task, plan: Plan, keep: Path) -> tuple[list[Trained], dict[s
             outcome, module = trained(task, network, seed, plan.epochs, keep)
             outcomes.append(outcome)
             modules.setdefault(network.name, module)
-            print(f"{network.name} seed {seed}: {outcome.validation_error:.2%}, {outcome.train_seconds:.0f} s", flush=True)
+            error, seconds = outcome.validation_error, outcome.train_seconds
+            print(f"{network.name} seed {seed}: {error:.2%}, {seconds:.0f} s", flush=True)
     return outcomes, modules
 
 
@@ -127,7 +127,7 @@ def cost_claims(task: str, found: Sequence[Cost], outcomes: Sequence[Trained], m
     where = f"matched.{task}.tau{matched.tau:g}.{ours.device}"
     errors = " against ".join(f"{mean_error(outcomes, cost.network, 'test'):.1%}" for cost in (ours, reference))
     nearest = "" if matched.reached else "NOT at matched error, the nearest: "
-    pair = f"{nearest}{reference.network} over {ours.network}, test errors {errors[::1]} (RepCNN first)"
+    pair = f"{nearest}{reference.network} over {ours.network}, test errors {errors} (RepCNN first)"
     return [
         Claim(
             f"{where}.runtime_ratio", **ratio(ours, reference, "latency_us"), op=">=", target=RUNTIME_RATIO,
@@ -161,7 +161,15 @@ def match_row(task: str, matched: Match, outcomes: Sequence[Trained]) -> dict[st
     for side, cost in (("repcnn", matched.ours), ("bc_resnet", matched.reference)):
         for split in ("validation", "test"):
             row[f"{side}_{split}_error"] = mean_error(outcomes, cost.network, split)
-        for figure in ("network", "latency_us", "peak_memory_bytes", "macs", "kernels", "parameters"):
+        for figure in (
+            "network",
+            "latency_us",
+            "peak_memory_bytes",
+            "allocated_bytes",
+            "macs",
+            "kernels",
+            "parameters",
+        ):
             row[f"{side}_{figure}"] = getattr(cost, figure)
         row[f"{side}_shipped_test_error"] = cost.test_error
     return row
