@@ -63,7 +63,7 @@ class Match:
 
 
 LADDER = (
-    *(repcnn("full", (width, width), kernel=9, blocks=1) for width in (16, 24, 32)),
+    *(repcnn("full", (width, width), kernel=9, blocks=1) for width in (12, 16, 24, 32)),
     repcnn("full", (64, 64, 64), kernel=9, blocks=1),
     *(repcnn("separable", (width, width), kernel=9, blocks=2) for width in (16, 24, 32)),
     repcnn("separable", (48, 48, 48), kernel=9, blocks=2),
@@ -117,16 +117,16 @@ def error_claim(task: str, outcomes: Sequence[Trained], plan: Plan, tau: float) 
     return Claim(
         f"matched.{task}.tau{tau:g}.validation_error_ratio", value, min(low, value), max(high, value), "<=", 1,
         what=f"validation errors of {best}, the best of the ladder, over those of {reference}, {plan.seeds} seeds",
-        why="no network of the ladder reaches it: below, the nearest stands against it",
+        why="no network of the ladder reaches it: what is compared below is nearest.…, not matched",
     )  # fmt: skip
 
 
 def cost_claims(task: str, found: Sequence[Cost], outcomes: Sequence[Trained], matched: Match) -> list[Claim]:
-    """Return the ratios of latency and of memory on one device."""
+    """Return the ratios of latency and of memory on one device: ``nearest.…``, no match, where no RepCNN reaches."""
     ours, reference = matched.ours, matched.reference
-    where = f"matched.{task}.tau{matched.tau:g}.{ours.device}"
+    where = f"{'matched' if matched.reached else 'nearest'}.{task}.tau{matched.tau:g}.{ours.device}"
     errors = " against ".join(f"{mean_error(outcomes, cost.network, 'test'):.1%}" for cost in (ours, reference))
-    nearest = "" if matched.reached else "NOT at matched error, the nearest: "
+    nearest = "" if matched.reached else "NOT at matched error: "
     pair = f"{nearest}{reference.network} over {ours.network}, test errors {errors} (RepCNN first)"
     return [
         Claim(
