@@ -32,6 +32,10 @@ bench: bench-overhead bench-first_light
 bench-recordings: .venv/installed
 	$(BIN)/python -m benchmarks.recordings --data "$(DATA)"
 
+# An hour on one core; what a run that was cut off has trained is kept.
+bench-matched_error: .venv/installed
+	$(BIN)/python -m benchmarks.matched_error --keep build/matched_error
+
 # Half an hour to an hour.
 chaos: .venv/installed
 	$(BIN)/python -m benchmarks.chaos

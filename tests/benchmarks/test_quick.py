@@ -66,6 +66,20 @@ def test_wakeword(tmp_path):
     assert len({row["macs"] for row in document["rows"]}) == 1
 
 
+def test_matched_error(tmp_path):
+    document = publish("matched_error", tmp_path)
+    matches = {row["device"]: row for row in document["rows"] if row["what"] == "match"}
+    hosts = {runtime + precision for runtime in ("host-onnxruntime", "host-litert") for precision in ("", "-int8")}
+    assert set(matches) == {*hosts, "cortex-m4", "ethos-u55-128"}
+    ids = ["matched.keywords.tau1.validation_error_ratio"]
+    for device, row in matches.items():
+        reached = row["repcnn_validation_error"] <= row["bc_resnet_validation_error"]
+        assert row["reached"] == reached
+        prefix = f"{'matched' if reached else 'nearest'}.keywords.tau1.{device}"
+        ids += [f"{prefix}.runtime_ratio", f"{prefix}.peak_memory_ratio"]
+    check_claims(document, *ids)
+
+
 @pytest.mark.skipif("REPARETO_RECORDINGS" not in os.environ, reason="REPARETO_RECORDINGS names no folder of recordings")
 def test_recordings(tmp_path):
     document = publish("recordings", tmp_path, "--data", os.environ["REPARETO_RECORDINGS"])
