@@ -178,8 +178,6 @@ def test_a_header_has_one_variant_of_each_candidate(searched: Searched) -> None:
     described = describe_data(Datasets(searched.datasets.variants[:2]))
     own = data_of({"data": described}, candidate_of(searched.parts, bands=20, hop_ms=20))
     assert own["input_shape"] == [20, 50] and not {"variants", "overrides"} & set(own)
-    with pytest.raises(ValueError):
-        data_of({"data": described}, candidate_of(searched.parts, bands=40, hop_ms=20))
 
 
 def test_a_worker_that_is_reused_takes_the_next_candidates_features(searched: Searched, tmp_path: Path) -> None:
@@ -201,5 +199,5 @@ def test_a_trained_model_takes_its_own_features(searched: Searched) -> None:
 
 
 def test_what_a_config_cannot_ask_for(tmp_path: Path, tones: Path) -> None:
-    with pytest.raises(UserError, match="space.front_end with bands = 400: log_mel bands 400"):
+    with pytest.raises(UserError, match=r"space\.front_end with bands = 400: log_mel bands 400"):
         Parts(config_in(tmp_path, tones, {"bands": [20, 400]}))

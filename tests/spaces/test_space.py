@@ -281,7 +281,7 @@ def test_the_built_in_space_narrowed() -> None:
         ({"name": "repcnn", "front_end": {"bands": []}}, "space.front_end.bands []: must be a number or a list of"),
         (
             {"name": "repcnn", "front_end": {"bands": "many"}},
-            "space.front_end.bands 'many': must be a number or a list",
+            "space.front_end.bands 'many': must be a number or a",
         ),
         ({"name": "repcnn", "front_end": {"bands": [True]}}, "space.front_end.bands [True]: must be a number or a"),
         ({"name": "repcnn", "front_end": {"bands": [20, 20.0]}}, "space.front_end.bands [20, 20.0]: names an option t"),
