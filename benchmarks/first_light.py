@@ -77,7 +77,7 @@ def default_search(config: str, picture: Path | None = None) -> tuple[list[Claim
 
 def budget_check(candidates: int) -> Claim:
     """Time profiling new candidates in a warm process."""
-    appraise = Appraiser(RepCNN(), device("reference"), INPUT_SHAPE, CLASSES)
+    appraise = Appraiser(RepCNN(), device("reference"), lambda _: INPUT_SHAPE, CLASSES)
     rng = random.Random(0)
     for _ in range(3):
         appraise(RepCNN().draw(rng))

@@ -29,7 +29,6 @@ def repareto_seconds(trials: int, folder: Path, address: str | None = None) -> f
     from repareto.search import cluster, run
     from repareto.search.config import Config
     from repareto.search.ledger import Ledger
-    from repareto.search.models import Appraiser
     from repareto.search.parts import Parts
 
     from .noop import NoopTrainable
@@ -45,12 +44,12 @@ def repareto_seconds(trials: int, folder: Path, address: str | None = None) -> f
         store=folder,
     )
     parts = Parts(config)
-    dataset = run.load_data(parts, lambda _: None)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
-    ledger = Ledger.create(folder, "noop", run.new_header(parts, dataset, appraiser))
+    datasets = run.load_data(parts, lambda _: None)
+    appraiser = run.appraiser_for(parts, datasets)
+    ledger = Ledger.create(folder, "noop", run.new_header(parts, datasets, appraiser))
     cluster.connect(config.workers)
     start = time.perf_counter()
-    outcome = run.train(parts, ledger, dataset, appraiser, trials=trials, say=print, trainable=NoopTrainable)
+    outcome = run.train(parts, ledger, datasets, appraiser, trials=trials, say=print, trainable=NoopTrainable)
     seconds = time.perf_counter() - start
     assert not outcome.unfinished and len(outcome.results.finished) == trials
     return seconds

@@ -25,16 +25,15 @@ def fill_ledger(world: chaos.World, study: str, config: Path, trials: int) -> No
     from repareto.search import run
     from repareto.search.config import ConfigFile
     from repareto.search.ledger import Ledger
-    from repareto.search.models import Appraiser
     from repareto.search.parts import Parts
     from repareto.search.records import EpochPoint, Measurement, profile_figures
     from repareto.search.sampling import distribution
 
     os.environ.update(world.environment())
     parts = Parts(ConfigFile(config).validated())
-    dataset = run.load_data(parts, print)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
-    ledger = Ledger.create(parts.config.ledger_address, study, run.new_header(parts, dataset, appraiser))
+    datasets = run.load_data(parts, print)
+    appraiser = run.appraiser_for(parts, datasets)
+    ledger = Ledger.create(parts.config.ledger_address, study, run.new_header(parts, datasets, appraiser))
     rng = random.Random(0)
     keys = [objective.key for objective in parts.config.parsed_objectives()]
     for number in range(trials):

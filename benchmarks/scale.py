@@ -40,7 +40,6 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         from repareto.search import run
         from repareto.search.config import Config
-        from repareto.search.models import Appraiser
         from repareto.search.parts import Parts
 
         self.folder = folder
@@ -57,9 +56,9 @@ class Bench:
             store=str(folder),
         )
         self.parts = Parts(self.config)
-        dataset = run.load_data(self.parts, lambda _: None)
-        self.appraiser = Appraiser(self.parts.space, self.parts.device, dataset.input_shape, len(dataset.labels))
-        self._header = run.new_header(self.parts, dataset, self.appraiser)
+        datasets = run.load_data(self.parts, lambda _: None)
+        self.appraiser = run.appraiser_for(self.parts, datasets)
+        self._header = run.new_header(self.parts, datasets, self.appraiser)
 
     def make_ledger(self, trials: int) -> None:
         """Make the ledger in a process of its own, whose memory is not the driver's."""

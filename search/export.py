@@ -30,6 +30,7 @@ from .listen import STREAM_FILE
 from .models import load_trained_model, shipped_file
 from .objectives import Objective
 from .records import FLOAT_PREFIX, TrialRecord
+from .study_data import data_of
 from .tables import KINDS_OF_FIGURES
 from .tasks import task_named
 from .units import format_quantity
@@ -51,7 +52,7 @@ def export_trial(
     """
     _refuse_existing(folder, force=force)
     model = load_trained_model(ledger, config, record)
-    data = ledger.header()["data"]
+    data = data_of(ledger.header(), record.candidate)
     inputs = _inputs(tuple(data["input_shape"]))
     scratch = _scratch_beside(folder)
     try:
@@ -185,7 +186,7 @@ def _manifest(
     ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path, ships: str
 ) -> dict[str, Any]:
     header = ledger.header()
-    data = header["data"]
+    data = data_of(header, record.candidate)
     assert record.measurement is not None
     return {
         "format": FORMAT,

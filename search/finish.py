@@ -26,6 +26,7 @@ from .mlflow_runs import MlflowRuns
 from .models import load_trained_model, shipped_file
 from .plots import detection_png
 from .records import TrialRecord
+from .study_data import data_of
 from .tasks import task_named
 from .tracking import connect_runs
 
@@ -81,7 +82,7 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
     measured = record.measured or asdict(target.measure(content, Profile.from_dict(record.profile)))
     runs.write_trial(record)
     runs.write_measured(record, measured)
-    data = ledger.header()["data"]
+    data = data_of(ledger.header(), record.candidate)
     model = load_trained_model(ledger, config, record)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / task_named(data).file_name(target, model, tuple(data["input_shape"]))
@@ -111,7 +112,7 @@ def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
 
 def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
     """Log an ONNX file under a trial's run and return the model's URI; a run that has its model keeps it."""
-    data = ledger.header()["data"]
+    data = data_of(ledger.header(), record.candidate)
     known = runs.model_uri(record.number)
     if known:
         return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -14,28 +16,33 @@ from .devices.profile import Profile
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
 from .records import TrialRecord
+from .study_data import data_of
 from .tasks import TASKS, Task, task_named
 
 
 class Appraiser:
-    """Profiles candidates before training. Equal candidates are profiled once, equal fused graphs share a profile."""
+    """Profiles candidates before training. Equal candidates are profiled once, equal fused graphs share a profile.
+
+    ``input_shape_of`` says what a candidate takes, which follows from its front end.
+    """
 
     def __init__(
         self,
         space: SearchSpace,
         device: Device,
-        input_shape: tuple[int, ...],
+        input_shape_of: Callable[[Candidate], tuple[int, ...]],
         classes: int,
         task: Task = TASKS["classification"],
     ) -> None:
         self._space, self._device, self._task = space, device, task
-        self._input_shape, self._classes = input_shape, classes
+        self._input_shape_of, self._classes = input_shape_of, classes
         self._known: dict[Candidate, Profile] = {}
 
     def __call__(self, candidate: Candidate) -> Profile:
         if candidate not in self._known:
-            skeleton = fused_skeleton(self._space, candidate, self._input_shape, self._classes)
-            profile = self._device.profile(self._task.graph(skeleton, self._input_shape))
+            input_shape = self._input_shape_of(candidate)
+            skeleton = fused_skeleton(self._space, candidate, input_shape, self._classes)
+            profile = self._device.profile(self._task.graph(skeleton, input_shape))
             _refuse_free_operators(profile)
             self._known[candidate] = profile
         return self._known[candidate]
@@ -67,7 +74,7 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
         weights = unseal(content)
     except BrokenFileError as error:
         raise UserError(f"trial {record.number}: its weights are broken ({folder.place(WEIGHTS)}: {error})") from error
-    data = ledger.header()["data"]
+    data = data_of(ledger.header(), record.candidate)
     space = load_space(config.space)
     model = fused_copy(space.build(record.candidate, tuple(data["input_shape"]), len(data["labels"])).eval())
     model.load_state_dict(weights)
@@ -80,7 +87,7 @@ def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: De
     A quantised one is that which the worker scored; any other is made from the weights. Raises :class:`UserError` where
     what it takes is gone.
     """
-    data = ledger.header()["data"]
+    data = data_of(ledger.header(), record.candidate)
     if not device.quantises:
         model = load_trained_model(ledger, config, record)
         return task_named(data).convert(device, model, tuple(data["input_shape"]), None, data["labels"])

@@ -13,6 +13,7 @@ from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import SearchSpace, load_space
 from ..trainers.data import data_source
 from ..trainers.data.dataset import DataSource
+from ..trainers.data.front_ends import Variant, variants_of
 from ..trainers.supervised import TrainingConfig
 from .config import Config
 from .devices.base import Device
@@ -27,6 +28,7 @@ class Parts:
         self.space: SearchSpace = load_space(config.space)
         source = {key: value for key, value in config.data.items() if key != "source"}
         self.data: DataSource = construct("data", data_source(config.data["source"]), source)
+        self.variants: tuple[Variant, ...] = variants_of(self.data, self.space.front_end_options())
         self.training: TrainingConfig = construct("training", TrainingConfig, config.training)
         self.device: Device = device(config.device)
         if self.training.quantization_aware_epochs and not self.device.quantises:

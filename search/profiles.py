@@ -93,8 +93,9 @@ def middle_of(config: Config, say: Say) -> Subject:
     from .tasks import task_of
 
     parts = Parts(config)
-    dataset = load_data(parts, say)
     candidate = parts.space.middle()
+    variants = [variant for variant in parts.variants if variant.overrides == candidate.front_end()]
+    dataset = load_data(parts, say, variants).first
     skeleton = fused_skeleton(parts.space, candidate, dataset.input_shape, len(dataset.labels))
     return Subject(config.study, task_of(dataset).graph(skeleton, dataset.input_shape), candidate=candidate)
 

@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..spaces.errors import UserError
-from ..trainers.data.dataset import Dataset
+from ..trainers.data.front_ends import Datasets
 from .checkpoints import delete_checkpoints
 from .cluster import Places, connect
 from .config import WorkersSection
@@ -243,7 +243,7 @@ def report_curve(study: Study, number: int, result: dict[str, Any]) -> bool:
 def run_on_ray(
     study: Study,
     job: Job,
-    dataset: Dataset,
+    datasets: Datasets,
     workers: WorkersSection,
     trainable: type[CandidateTrainable] = CandidateTrainable,
     say: Callable[[str], None] = print,
@@ -261,7 +261,7 @@ def run_on_ray(
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(trainable, job=job, dataset=dataset),
+                tune.with_parameters(trainable, job=job, datasets=datasets),
                 {"cpu": workers.cpus, "gpu": gpus},
             ),
             tune_config=tune.TuneConfig(

@@ -10,7 +10,7 @@ import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ from .. import __version__
 from ..spaces.errors import UserError
 from ..spaces.imports import importable_folders
 from ..trainers.data.cache import default_folder
-from ..trainers.data.dataset import Dataset
+from ..trainers.data.front_ends import Datasets, Variant, load_all
 from .addresses import absolute, is_url
 from .config import Config
 from .files import refuse_unknown_store, study_folder, write_atomically
@@ -35,6 +35,7 @@ from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import Proposer
 from .study import Study, scout_reference
+from .study_data import describe_data
 from .tasks import task_of
 from .tracking import MlflowView, connect_runs
 
@@ -104,34 +105,47 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
 
         # Before anything that takes long or leaves a trace: the address may be wrong.
         connect(config.workers)
-    dataset = load_data(parts, say)
-    task = task_of(dataset)
-    task.refuse_device(parts.device)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels), task)
+    datasets = load_data(parts, say)
+    task_of(datasets.first).refuse_device(parts.device)
+    appraiser = appraiser_for(parts, datasets)
     if ledger is None:
-        ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, dataset, appraiser), lease)
+        ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, datasets, appraiser), lease)
     else:
         # The folder has the same name; its recordings may have changed.
-        ledger.refuse_another("data", describe_data(dataset))
+        ledger.refuse_another("data", describe_data(datasets))
         parts.device.use_calibration(ledger.header().get("calibration"))
     ledger.record_goal(trials)
-    outcome = train(parts, ledger, dataset, appraiser, trials=trials, deadline=deadline, say=say)
+    outcome = train(parts, ledger, datasets, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
         complete_front(config, ledger, say)
     return replace(outcome, results=read_results(ledger))
 
 
-def load_data(parts: Parts, say: Say) -> Dataset:
-    """Load the data set, and say what was noticed on the way."""
-    dataset = parts.data.load(seed=parts.config.seed)
-    for note in dataset.notes:
+def load_data(parts: Parts, say: Say, variants: Sequence[Variant] = ()) -> Datasets:
+    """Load the data, all of its ``variants`` by default, and say what was noticed on the way."""
+    datasets = load_all(variants or parts.variants, seed=parts.config.seed)
+    # What is noticed of a file is noticed for each front end.
+    for note in dict.fromkeys(note for _, dataset in datasets.variants for note in dataset.notes):
         say(note)
-    sizes = ", ".join(f"{len(getattr(dataset, name))} {name}" for name in ("train", "validation", "test"))
-    say(f"data: {dataset.name}, {len(dataset.labels)} classes, {sizes}")
-    return dataset
+    first, count = datasets.first, len(datasets.variants)
+    sizes = ", ".join(f"{len(getattr(first, name))} {name}" for name in ("train", "validation", "test"))
+    front_ends = f", {count} front ends" if count > 1 else ""
+    say(f"data: {first.name}, {len(first.labels)} classes, {sizes}{front_ends}")
+    return datasets
 
 
-def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str, Any]:
+def appraiser_for(parts: Parts, datasets: Datasets) -> Appraiser:
+    """Return what profiles the candidates of a study."""
+    return Appraiser(
+        parts.space,
+        parts.device,
+        lambda candidate: datasets.of(candidate.front_end()).input_shape,
+        len(datasets.first.labels),
+        task_of(datasets.first),
+    )
+
+
+def new_header(parts: Parts, datasets: Datasets, appraiser: Appraiser) -> dict[str, Any]:
     """Return what the ledger keeps of a study from its creation on; scouts for its reference point."""
     config = parts.config
     reference = scout_reference(
@@ -139,31 +153,18 @@ def new_header(parts: Parts, dataset: Dataset, appraiser: Appraiser) -> dict[str
         appraiser,
         config.parsed_objectives(),
         config.parsed_budgets(),
-        classes=len(dataset.labels),
+        classes=len(datasets.first.labels),
         rng=random.Random(config.seed),
     )
     return {
         "config": config.model_dump(mode="json"),
         "identity": parts.identity(),
         "reference": reference,
-        "data": describe_data(dataset),
+        "data": describe_data(datasets),
         "versions": versions(),
         "import_folders": importable_folders(),
         "calibration": parts.device.calibration_text(),
         "board": Path(config.device).read_text() if config.device.endswith(".toml") else None,
-    }
-
-
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """Return what the models of a study are made for, and how much data there was."""
-    return {
-        "name": dataset.name,
-        "labels": list(dataset.labels),
-        "input_shape": list(dataset.input_shape),
-        "examples": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
-        "front_end": dataset.front_end,
-        # Older studies classify, and say nothing of it.
-        **({"task": task_of(dataset).name, "detection": asdict(dataset.detection)} if dataset.detection else {}),
     }
 
 
@@ -207,7 +208,7 @@ def read_results(ledger: Ledger) -> Results:
 def train(
     parts: Parts,
     ledger: Ledger,
-    dataset: Dataset,
+    datasets: Datasets,
     appraiser: Appraiser,
     *,
     trials: int,
@@ -249,7 +250,7 @@ def train(
     )
     try:
         with progress:
-            run_on_ray(study, job, dataset, config.workers, trainable or CandidateTrainable, progress.say)
+            run_on_ray(study, job, datasets, config.workers, trainable or CandidateTrainable, progress.say)
     except BaseException:
         _close_view(view, "KILLED", say)
         raise

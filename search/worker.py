@@ -19,7 +19,7 @@ from ray import tune
 from ..spaces.errors import UserError
 from ..spaces.fusion import fuse
 from ..spaces.space import Candidate, SearchSpace
-from ..trainers.data.dataset import Dataset
+from ..trainers.data.front_ends import Datasets
 from ..trainers.hearing import Judgement
 from ..trainers.quantization import fine_tune_int8
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
@@ -61,16 +61,17 @@ class CandidateTrainable(tune.Trainable):
     What a candidate does wrong is reported (``failed``), not raised: the actor lives on for the next one.
     """
 
-    def setup(self, config: dict[str, Any], job: Job | None = None, dataset: Dataset | None = None) -> None:
-        assert job is not None and dataset is not None
-        self._job, self._dataset = job, dataset
-        self._task = task_of(dataset)
+    def setup(self, config: dict[str, Any], job: Job | None = None, datasets: Datasets | None = None) -> None:
+        assert job is not None and datasets is not None
+        self._job, self._datasets = job, datasets
+        self._task = task_of(datasets.first)
         torch.set_num_threads(job.threads)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._number: int = new_config["number"]
         self._candidate = Candidate.from_json(new_config["candidate"])
+        self._dataset = self._datasets.of(self._candidate.front_end())
         self._curve: list[EpochPoint] = []
         self._notes: list[str] = []
         self._folder = trial_folder(self._job.study_folder, self._number)

@@ -19,6 +19,8 @@ from .imports import load_class
 
 Value = bool | int | float | str
 TRAINING_PREFIX = "training."
+FRONT_END = "front_end"
+FRONT_END_PREFIX = FRONT_END + "."
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,13 @@ class Candidate(Mapping[str, Value]):
 
     def training(self) -> dict[str, Value]:
         """Return the parameters ``training.*``, without their prefix: overrides of the trainer's settings."""
-        prefix = TRAINING_PREFIX
+        return self._below(TRAINING_PREFIX)
+
+    def front_end(self) -> dict[str, Value]:
+        """Return the parameters ``front_end.*``, without their prefix: overrides of the data's front end."""
+        return self._below(FRONT_END_PREFIX)
+
+    def _below(self, prefix: str) -> dict[str, Value]:
         return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
 
     def to_json(self) -> str:
@@ -197,7 +205,8 @@ class SearchSpace(ABC):
     def parameters(self) -> tuple[Parameter, ...]:
         """Return all parameters, each parent before its children.
 
-        A name ``training.X`` overrides the trainer's setting ``X`` for that candidate.
+        A name ``training.X`` overrides the trainer's setting ``X`` for that candidate. A name ``front_end.X`` does so
+        for the field ``X`` of the data's front end; its dimension is a :class:`Choice`, and it has no parent.
         """
 
     @abstractmethod
@@ -229,6 +238,20 @@ class SearchSpace(ABC):
                 values[parameter.name] = value_of(parameter.dimension)
         return Candidate.of(self.name, values)
 
+    def front_end_options(self) -> dict[str, tuple[Value, ...]]:
+        """Return the options of each ``front_end.*``, without the prefix: each of their product is data to load.
+
+        Raises :class:`UserError` for one that is no :class:`Choice`, or that exists in some candidates only.
+        """
+        options: dict[str, tuple[Value, ...]] = {}
+        for parameter in self.parameters():
+            if not parameter.name.startswith(FRONT_END_PREFIX):
+                continue
+            if not isinstance(parameter.dimension, Choice) or parameter.parent:
+                raise UserError(f"space {self.name}: {parameter.name} must be a Choice without a parent")
+            options[parameter.name.removeprefix(FRONT_END_PREFIX)] = parameter.dimension.options
+        return options
+
     def describe(self) -> list[dict[str, Any]]:
         """Return the parameters as JSON-serialisable data: two spaces are the same where these are equal."""
         return [
@@ -240,6 +263,47 @@ class SearchSpace(ABC):
             }
             for parameter in self.parameters()
         ]
+
+
+@dataclass(frozen=True)
+class WithFrontEnd(SearchSpace):
+    """Another space, of whose candidates each has a front end of its own."""
+
+    space: SearchSpace
+    front_end: Mapping[str, Choice]
+    """By field of the front end."""
+
+    def __post_init__(self) -> None:
+        # A candidate is of the space that builds its network.
+        object.__setattr__(self, "name", self.space.name)
+
+    @classmethod
+    def of(cls, space: SearchSpace, settings: object) -> WithFrontEnd:
+        """Return the space with the config's ``front_end``: a list of numbers, or one, for each field."""
+        if not isinstance(settings, Mapping) or not settings:
+            raise UserError(f"space.{FRONT_END} {settings!r}: must be fields with their options (try bands: [20, 40])")
+        if own := [field for field in settings if field in space.front_end_options()]:
+            raise UserError(f"space.{FRONT_END}.{own[0]}: {space.name} has this dimension itself (take the key out)")
+        return cls(space, {str(field): _front_end_choice(field, setting) for field, setting in settings.items()})
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        own = tuple(Parameter(FRONT_END_PREFIX + field, choice) for field, choice in self.front_end.items())
+        return (*self.space.parameters(), *own)
+
+    def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return self.space.build(candidate, input_shape, classes)
+
+
+def _front_end_choice(field: str, setting: object) -> Choice:
+    options = setting if isinstance(setting, list | tuple) else (setting,)
+    place = f"space.{FRONT_END}.{field} {setting!r}"
+    if not options or not all(isinstance(o, int | float) and not isinstance(o, bool) for o in options):
+        raise UserError(f"{place}: must be a number or a list of numbers")
+    # 10 and 10.0 are the same option, however a config writes it.
+    whole = tuple(int(o) if float(o).is_integer() else o for o in options)
+    if len(set(whole)) < len(whole):
+        raise UserError(f"{place}: names an option twice")
+    return Choice(whole)
 
 
 BUILT_IN = {
@@ -256,6 +320,7 @@ BUILT_IN = {
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
 
+    ``settings["front_end"]`` adds dimensions of the front end to any space, see :class:`WithFrontEnd`.
     Raises :class:`UserError` that names the setting, its value and what would be admitted.
     """
     name = settings["name"]
@@ -265,10 +330,10 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     changes: dict[str, Any] = {}
     for key, setting in settings.items():
-        if key == "name":
+        if key in ("name", FRONT_END):
             continue
         if key not in defaults:
-            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, defaults)})")
+            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, FRONT_END])})")
         try:
             default = defaults[key]
             changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
@@ -277,4 +342,5 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [key for key in needed if key not in changes]:
         raise UserError(f"space.{missing[0]}: this key is needed by {name}")
-    return cls(**changes)
+    space = cls(**changes)
+    return WithFrontEnd.of(space, settings[FRONT_END]) if FRONT_END in settings else space

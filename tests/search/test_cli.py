@@ -207,6 +207,8 @@ def test_as_a_program() -> None:
         (GOOD, ("--set", "data.zzz=1"), "data.zzz: unknown key ("),
         (GOOD, ("--set", "training.epoch=1"), "training.epoch: unknown key (did you mean epochs?)"),
         (GOOD, ("--set", "training.epochs=many"), "training.epochs 'many': input should be a valid integer"),
+        (GOOD, ("--set", "space.front_end.bands=[20, 40]"), "space.front_end: data source Digits has no log_mel to ch"),
+        (GOOD, ("--set", "space.front_end={}"), "space.front_end {}: must be fields with their options (try bands"),
         (GOOD, ("--set", "device=toaster"), 'device "toaster" is unknown'),
     ],
 )

@@ -21,6 +21,7 @@ from repareto.search.run import (
     Outcome,
     _budget_lines,
     _rungs,
+    appraiser_for,
     load_data,
     new_header,
     read_results,
@@ -57,7 +58,7 @@ def finished_study(lab, config: Config, *, measured: bool = True) -> Ledger:
     }
     ledger = Ledger.create(Path(config.store), config.study, header)
     candidate = parts.space.middle()
-    profile = asdict(Appraiser(parts.space, device("reference"), (1, 8, 8), 10)(candidate))
+    profile = asdict(Appraiser(parts.space, device("reference"), lambda _: (1, 8, 8), 10)(candidate))
     distributions = {p.name: distribution(p.dimension) for p in parts.space.parameters() if p.name in candidate}
     number = ledger.start(candidate, distributions, profile)
     figures = {name: figure["value"] for name, figure in profile.items() if isinstance(figure, dict)}
@@ -188,9 +189,9 @@ def test_a_study_keeps_its_board_file(board_config: Path, tmp_path: Path, monkey
     monkeypatch.setenv("REPARETO_CACHE", str(tmp_path / "cache"))
     config = ConfigFile(board_config, [f"store={tmp_path / 'store'}"]).validated()
     parts = Parts(config)
-    dataset = load_data(parts, print)
-    appraiser = Appraiser(parts.space, parts.device, dataset.input_shape, len(dataset.labels))
-    ledger = Ledger.create(config.ledger_address, "mine", new_header(parts, dataset, appraiser))
+    datasets = load_data(parts, print)
+    appraiser = appraiser_for(parts, datasets)
+    ledger = Ledger.create(config.ledger_address, "mine", new_header(parts, datasets, appraiser))
     assert stored_config(ledger).device == config.device
     board_config.with_name("mine.toml").unlink()
     kept = stored_config(ledger).device

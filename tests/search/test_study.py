@@ -499,7 +499,7 @@ def test_a_budget_on_the_error_alone_cannot_be_refused_before_training(lab) -> N
 def test_the_reference_device_appraises_real_models(lab, tmp_path: Path) -> None:
     """The same loop with the true appraiser: a skeleton without weights, profiled by a device."""
     space = replace(lab.space, width=Int(4, 16, step=4), form=Choice(("deep",)))
-    appraiser = Appraiser(space, device("reference"), (3, 5), 4)
+    appraiser = Appraiser(space, device("reference"), lambda _: (3, 5), 4)
     profiles = []
 
     def appraise(candidate: Candidate) -> Profile:

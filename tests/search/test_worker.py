@@ -17,6 +17,7 @@ from repareto.spaces import load_space
 from repareto.spaces.branches import BranchedConv
 from repareto.spaces.errors import UserError
 from repareto.trainers.data.digits import Digits
+from repareto.trainers.data.front_ends import Datasets
 from repareto.trainers.supervised import TrainingConfig
 
 SPACE = load_space({"name": "repcnn", "stages": 1, "width": [4, 8], "blocks": 1, "kernel": 3})
@@ -33,7 +34,7 @@ def worker(
     training = TrainingConfig(epochs=3, **training)
     job = Job(SPACE, training, study_id, Files(str(folder)), seed=0, threads=1, device="cpu", target=target)
     trainable = CandidateTrainable.__new__(CandidateTrainable)
-    trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, dataset)
+    trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, Datasets.single(dataset))
     return trainable
 
 

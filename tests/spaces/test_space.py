@@ -275,6 +275,16 @@ def test_the_built_in_space_narrowed() -> None:
         ({"name": "repcnn", "zzz": 2}, "space.zzz: repcnn has no such dimension (known: form, stages, width, "),
         ({"name": "repcnn", "stages": [1, 9]}, "space.stages: [1, 9] is not within [1, 4]"),
         ({"name": "repcnn", "kernel": 4}, "space.kernel: 4 is not among [3, 5, 7, 9, 11, 13]"),
+        ({"name": "repcnn", "bands": 20}, "space.bands: repcnn has no such dimension (known: form, "),
+        ({"name": "repcnn", "front_end": [20]}, "space.front_end [20]: must be fields with their options (try bands"),
+        ({"name": "repcnn", "front_end": {}}, "space.front_end {}: must be fields with their options (try bands"),
+        ({"name": "repcnn", "front_end": {"bands": []}}, "space.front_end.bands []: must be a number or a list of"),
+        (
+            {"name": "repcnn", "front_end": {"bands": "many"}},
+            "space.front_end.bands 'many': must be a number or a",
+        ),
+        ({"name": "repcnn", "front_end": {"bands": [True]}}, "space.front_end.bands [True]: must be a number or a"),
+        ({"name": "repcnn", "front_end": {"bands": [20, 20.0]}}, "space.front_end.bands [20, 20.0]: names an option t"),
         ({"name": "no.such:Space"}, "space 'no.such:Space' cannot be imported: No module named 'no'"),
         ({"name": "json:Space"}, "space 'json:Space' cannot be imported: module 'json' has no attribute 'Space'"),
         ({"name": "json:dumps"}, "space 'json:dumps' is not a class"),
@@ -292,6 +302,52 @@ def test_what_cannot_be_loaded(settings: dict[str, Any], message: str) -> None:
 def test_a_path_that_is_none(name: str) -> None:
     with pytest.raises(UserError, match=f"^space '{name}' "):
         load_space({"name": name})
+
+
+@pytest.mark.parametrize("name", ["repcnn", "ds_cnn", "mlperf_tiny"])
+def test_any_space_with_a_front_end(name: str) -> None:
+    plain = load_space({"name": name})
+    space = load_space({"name": name, "front_end": {"bands": [20, 40], "hop_ms": [10.0, 12.5], "window_ms": 32}})
+    assert space.name == plain.name
+    assert space.describe()[:-3] == plain.describe()
+    assert space.front_end_options() == {"bands": (20, 40), "hop_ms": (10, 12.5), "window_ms": (32,)}
+    assert space.middle().front_end() == {"bands": 20, "hop_ms": 10, "window_ms": 32}
+    drawn = [space.draw(random.Random(seed)) for seed in range(40)]
+    assert {(c["front_end.bands"], c["front_end.hop_ms"]) for c in drawn} == {
+        (20, 10), (20, 12.5), (40, 10), (40, 12.5),
+    }  # fmt: skip
+    assert all(Candidate.from_json(c.to_json()) == c == space.candidate(dict(c)) for c in drawn)
+
+
+def test_a_space_without_a_front_end_is_as_it_always_was() -> None:
+    """Studies go on, and their candidates keep their digests."""
+    space = load_space({"name": "repcnn", "stages": 1, "width": 8, "blocks": 1, "kernel": 3})
+    assert not any(parameter["name"].startswith("front_end") for parameter in space.describe())
+    assert space.front_end_options() == {} and space.middle().front_end() == {}
+    assert type(space) is RepCNN
+    assert space.middle().digest == "3dcd7d305b77ac80", "as version 0.1 made it"
+
+
+@dataclass(frozen=True)
+class Hearing(Toy):
+    """A space that chooses the front end by itself."""
+
+    bands: Any = Choice((20, 40))
+    parent: str | None = None
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        parent = (self.parent, ("deep",)) if self.parent else ()
+        return (*super().parameters(), Parameter("front_end.bands", self.bands, *parent))
+
+
+def test_a_space_of_ones_own_that_chooses_the_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Hearing().front_end_options() == {"bands": (20, 40)}
+    for odd in (Hearing(bands=Int(20, 40)), Hearing(parent="form")):
+        with pytest.raises(UserError, match=r"space toy: front_end\.bands must be a Choice without a parent"):
+            odd.front_end_options()
+    monkeypatch.setitem(sys.modules, "hearing", sys.modules[__name__])
+    with pytest.raises(UserError, match=r"^space\.front_end\.bands: toy has this dimension itself"):
+        load_space({"name": "hearing:Hearing", "front_end": {"bands": [20]}})
 
 
 OWN = """
