@@ -16,7 +16,16 @@ from torch import nn
 from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy
 from ..trainers.data.dataset import Dataset, Split
-from ..trainers.hearing import Heard, Judgement, hear_windows, hear_with, judge, misses, streaming_or_none, window_step
+from ..trainers.hearing import (
+    Heard,
+    Judgement,
+    hear_by_windows,
+    hear_with,
+    judge,
+    misses,
+    streaming_or_none,
+    window_step,
+)
 from ..trainers.supervised import error_rate
 from .devices.base import Device
 from .devices.graph import Graph
@@ -119,7 +128,9 @@ class WakeWordDetection(Task):
     def judge_file(self, target: Device, content: bytes, fused: nn.Module, dataset: Dataset) -> Judgement:
         def by_windows(features: np.ndarray) -> Heard:
             step = window_step(dataset.front_end)
-            return hear_windows(lambda windows: target.run(content, windows), features, dataset.input_shape[-1], step)
+            return hear_by_windows(
+                lambda windows: target.run(content, windows), features, dataset.input_shape[-1], step
+            )
 
         def by_hops(features: np.ndarray) -> Heard:
             return _hear_file(target.open_stream(content), features)

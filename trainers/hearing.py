@@ -15,7 +15,7 @@ from torch import nn
 
 from ..spaces.errors import UserError
 from ..spaces.streaming import Streaming, streaming
-from .data.dataset import Dataset, Stream
+from .data.dataset import Dataset, SoundStream
 from .detection import CurvePoint, DetectionTask, Detector, ScoredStream, count, curve, operating_point
 
 WINDOW_STEP_MS = 100.0
@@ -76,7 +76,7 @@ def hear_with(fused: nn.Module, dataset: Dataset, device: str = "cpu") -> Hear:
         answer: np.ndarray = fused(torch.from_numpy(windows).to(device)).cpu().numpy()
         return answer
 
-    return lambda features: hear_windows(logits, features, dataset.input_shape[-1], step)
+    return lambda features: hear_by_windows(logits, features, dataset.input_shape[-1], step)
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def _hear_hops(stream: Streaming, features: np.ndarray, device: str) -> Heard:
 
 
 @torch.no_grad()
-def hear_windows(
+def hear_by_windows(
     logits: Callable[[np.ndarray], np.ndarray], features: np.ndarray, window_frames: int, step: int
 ) -> Heard:
     """Look at a whole window (n, b, window_frames), float32, each ``step`` frames."""
@@ -215,7 +215,7 @@ def _corners(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _suspects(heard: ScoredStream, stream: Stream, detector: Detector) -> list[dict[str, Any]]:
+def _suspects(heard: ScoredStream, stream: SoundStream, detector: Detector) -> list[dict[str, Any]]:
     """The highest scores where no wake word should be: the worst confusions, or recordings that contain the word."""
     smoothed = detector.smoothed(heard.scores)
     times = (np.arange(len(smoothed)) + 1) * heard.hop_seconds

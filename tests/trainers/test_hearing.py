@@ -10,7 +10,7 @@ from torch import nn
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Int
-from repareto.trainers.data.dataset import Dataset, Split, Stream
+from repareto.trainers.data.dataset import Dataset, SoundStream, Split
 from repareto.trainers.detection import DetectionTask
 from repareto.trainers.hearing import Heard, hear_with, judge, misses, streaming_or_none
 from tests.spaces.networks import randomise_norms
@@ -19,7 +19,7 @@ BANDS, FRAMES = 6, 23
 FRONT_END = {"kind": "log_mel", "hop_ms": 20.0, "hop_samples": 320, "sample_rate_hz": 16_000, "mean": 0.0, "std": 1.0}
 
 
-def dataset(**streams: Stream) -> Dataset:
+def dataset(**streams: SoundStream) -> Dataset:
     split = Split(np.zeros((2, BANDS, FRAMES), np.float16), np.array([0, 1]))
     return Dataset(
         "made", ("hey", "unknown"), split, split, split, FRONT_END, streams=streams,
@@ -71,12 +71,12 @@ def test_any_other_network_looks_at_windows() -> None:
         assert scores[place] == pytest.approx(torch.softmax(fused(window)[0], 0)[0].item(), abs=1e-5)
 
 
-def made_stream(peaks: dict[int, float], words: list[tuple[float, float]], hops: int = 500) -> Stream:
+def made_stream(peaks: dict[int, float], words: list[tuple[float, float]], hops: int = 500) -> SoundStream:
     """A stream whose only band is the score of the word at each hop of 20 ms."""
     features = np.full((1, hops), 0.1)
     for hop, score in peaks.items():
         features[0, hop] = score
-    return Stream(features, np.array(words).reshape(-1, 2), ((0.0, "a.wav"), (5.0, "b.wav")))
+    return SoundStream(features, np.array(words).reshape(-1, 2), ((0.0, "a.wav"), (5.0, "b.wav")))
 
 
 def hear_scores(features: np.ndarray) -> Heard:

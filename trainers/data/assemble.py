@@ -9,7 +9,7 @@ import numpy as np
 
 from ...spaces.errors import UserError
 from ..features import LogMel, Normalisation
-from .dataset import Dataset, Split, Stream
+from .dataset import Dataset, SoundStream, Split
 
 
 def clip_samples(source: str, clip_seconds: float, log_mel: LogMel) -> int:
@@ -30,7 +30,7 @@ def log_mel_dataset(
     log_mel: LogMel,
     clip_seconds: float,
     notes: Sequence[str],
-    streams: Mapping[str, Stream] | None = None,
+    streams: Mapping[str, SoundStream] | None = None,
 ) -> Dataset:
     """Normalise by the training split's mean and deviation; float16, which keeps 0.01 dB at the levels that occur.
 

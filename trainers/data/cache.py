@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from ...spaces.errors import UserError
-from .dataset import Dataset, Split, Stream
+from .dataset import Dataset, SoundStream, Split
 
 # Raise it whenever the same settings come to mean other bytes.
 FORMAT_VERSION = 1
@@ -56,7 +56,7 @@ def _read(path: Path) -> Dataset | None:
             splits = {split: Split(arrays[f"{split}_features"], arrays[f"{split}_labels"]) for split in SPLITS}
             noise = arrays.get("noise")
             streams = {
-                split: Stream(arrays[f"{split}_stream"], arrays[f"{split}_words"], _sources(sources))
+                split: SoundStream(arrays[f"{split}_stream"], arrays[f"{split}_words"], _sources(sources))
                 for split, sources in facts.get("streams", {}).items()
             }
         return Dataset(

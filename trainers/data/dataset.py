@@ -24,7 +24,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Stream:
+class SoundStream:
     """A long sound: ``features`` of shape (bands, frames), and start and end in seconds of each wake word in it."""
 
     features: np.ndarray
@@ -57,7 +57,7 @@ class Dataset:
     front_end: dict[str, Any]
     noise: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
-    streams: Mapping[str, Stream] = field(default_factory=dict)
+    streams: Mapping[str, SoundStream] = field(default_factory=dict)
     detection: DetectionTask | None = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..features import FeatureStream, LogMel
-from .dataset import Stream
+from .dataset import SoundStream
 
 
 class StreamBuilder:
@@ -34,15 +34,15 @@ class StreamBuilder:
         self._frames.append(self._features.push(waveform))
         self._samples += len(waveform)
 
-    def built(self) -> Stream:
-        return Stream(
+    def built(self) -> SoundStream:
+        return SoundStream(
             np.concatenate(self._frames, axis=1),
             np.array(self._words, np.float64).reshape(-1, 2),
             tuple(self._sources),
         )
 
 
-def windows(stream: Stream, frames: int, step: int) -> np.ndarray:
+def windows(stream: SoundStream, frames: int, step: int) -> np.ndarray:
     """The windows (n, bands, frames) of a stream that begin ``step`` frames apart."""
     if stream.features.shape[1] < frames:
         return np.zeros((0, stream.features.shape[0], frames), stream.features.dtype)

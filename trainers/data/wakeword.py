@@ -19,7 +19,7 @@ from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import UnreadableAudio, loudest_window, read_clip
 from .cache import SPLITS, load_or_make
-from .dataset import Dataset, Split, Stream
+from .dataset import Dataset, SoundStream, Split
 from .labels import UNKNOWN
 from .listing import Listing, audio_below, fingerprint, list_recordings
 from .negatives import Part, split_recordings
@@ -44,6 +44,8 @@ CLIPS_OF_A_STREAM = 2000
 FRAGMENT_EVERY_SECONDS = 6.0
 GAP_SECONDS = (1.0, 2.0)
 """Between two spoken wake words of a stream."""
+Spoken = tuple[np.ndarray, tuple[int, int]]
+"""A waveform (samples,), and from which to which of its samples the wake word is spoken."""
 _CLIPPED_LEVEL, _CLIPPED_SHARE, _SILENT_LEVEL = 0.999, 0.001, 1e-4
 
 
@@ -209,8 +211,8 @@ class _Making:
             )
         return split_recordings([path for path in paths if path not in set(named)])
 
-    def _words(self, split: str) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        """Waveforms of any length, and from which to which sample the wake word is spoken in each."""
+    def _words(self, split: str) -> Iterator[Spoken]:
+        """Waveforms of any length with the wake word."""
         if self.listing is None:
             yield from self._spoken_words(split)
             return
@@ -219,7 +221,7 @@ class _Making:
             if waveform is not None:
                 yield waveform, (0, len(waveform))
 
-    def _spoken_words(self, split: str) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    def _spoken_words(self, split: str) -> Iterator[Spoken]:
         rng = self._rng("words", SPLITS.index(split))
         drawn = [self._utterance(split, rng) for _ in range(SPOKEN_WORDS[split])]
         chunks = [drawn[start : start + 100] for start in range(0, len(drawn), 100)]
@@ -256,7 +258,7 @@ class _Making:
         start, end = (round(share * len(waveform)) for share in part)
         return waveform[start:end]
 
-    def _check_words(self, words: Mapping[str, Sequence[tuple[np.ndarray, tuple[int, int]]]]) -> None:
+    def _check_words(self, words: Mapping[str, Sequence[Spoken]]) -> None:
         for split in SPLITS:
             if not words[split]:
                 raise UserError(
@@ -277,7 +279,7 @@ class _Making:
             total = sum(len(of) for of in words.values())
             self.notes.append(f"{clipped:,} of {total:,} recordings of {self.settings.word!r} are clipped")
 
-    def _stream(self, split: str, words: Sequence[tuple[np.ndarray, tuple[int, int]]], talkers: np.ndarray) -> Stream:
+    def _stream(self, split: str, words: Sequence[Spoken], talkers: np.ndarray) -> SoundStream:
         rng = self._rng("stream", SPLITS.index(split))
         builder = StreamBuilder(self.settings.log_mel)
         for waveform, source in self._other_speech(split, talkers, rng):
@@ -337,9 +339,7 @@ class _Making:
     def _clip(self, waveform: np.ndarray) -> np.ndarray:
         return loudest_window(waveform, self.samples)
 
-    def _split(
-        self, words: Sequence[tuple[np.ndarray, tuple[int, int]]], stream: Stream, repeats: bool = False
-    ) -> Split:
+    def _split(self, words: Sequence[Spoken], stream: SoundStream, repeats: bool = False) -> Split:
         """Windows with the word, then windows without: of a stream, but for what of it is near a word."""
         spoken = self.settings.log_mel(np.stack([self._clip(waveform) for waveform, _ in words]))
         first_word = stream.words[0, 0] if len(stream.words) else np.inf
@@ -356,7 +356,7 @@ class _Making:
         labels = np.repeat(np.array([0, 1], np.int64), [len(spoken), len(others)])
         return Split(np.concatenate([spoken, others]), labels)
 
-    def _what_is_heard(self, streams: Mapping[str, Stream]) -> list[str]:
+    def _what_is_heard(self, streams: Mapping[str, SoundStream]) -> list[str]:
         frames_an_hour = 3600 * self.rate_hz / self.settings.log_mel.hop_samples
         told = ", ".join(
             f"{split} {stream.features.shape[1] / frames_an_hour:.2f} h with {len(stream.words)} words"

@@ -8,7 +8,7 @@ import pytest
 
 from repareto.spaces.errors import UserError
 from repareto.trainers.data.cache import SPLITS
-from repareto.trainers.data.dataset import Dataset, Split, Stream
+from repareto.trainers.data.dataset import Dataset, SoundStream, Split
 from repareto.trainers.data.digits import Digits
 from repareto.trainers.data.front_ends import load_all, variants_of
 from repareto.trainers.data.speech_commands import SpeechCommands
@@ -89,7 +89,7 @@ class Own:
         count = bands if self.clips_follow else 8
         split = Split(np.zeros((count, bands, 5), np.float32), np.arange(count) % 2)
         words = np.array([[0.0, float(bands) if self.words_follow else 1.0]])
-        stream = Stream(np.zeros((bands, 50), np.float32), words)
+        stream = SoundStream(np.zeros((bands, 50), np.float32), words)
         detection = DetectionTask("word", 1.0, 200.0, 1.0, patience_seconds=1.0)
         return Dataset(
             "own", ("word", "unknown"), split, split, split, self.log_mel.describe(),
