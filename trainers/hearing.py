@@ -17,6 +17,7 @@ from ..spaces.errors import UserError
 from ..spaces.streaming import Streaming, streaming
 from .data.dataset import Dataset, SoundStream
 from .detection import CurvePoint, DetectionTask, Detector, ScoredStream, count, curve, operating_point
+from .supervised import TrainingDivergedError
 
 WINDOW_STEP_MS = 100.0
 """How often a network without a streaming form looks at a whole window."""
@@ -115,7 +116,11 @@ def scored(hear: Hear, dataset: Dataset, split: str) -> ScoredStream:
     heard = hear(stream.features)
     words = tuple((float(start), float(end)) for start, end in stream.words)
     hop_seconds = heard.hop_frames * front_end["hop_samples"] / front_end["sample_rate_hz"]
-    return ScoredStream(heard.word_scores(), hop_seconds, words, task.patience_seconds)
+    scores = heard.word_scores()
+    if not np.isfinite(scores).all():
+        # The candidate has failed, the search has not.
+        raise TrainingDivergedError(f"scores of the {split} stream are no numbers")
+    return ScoredStream(scores, hop_seconds, words, task.patience_seconds)
 
 
 def misses(hear: Hear, dataset: Dataset) -> float:
@@ -216,16 +221,20 @@ def _corners(points: tuple[CurvePoint, ...]) -> list[dict[str, Any]]:
 
 
 def _suspects(heard: ScoredStream, stream: SoundStream, detector: Detector) -> list[dict[str, Any]]:
-    """The highest scores where no wake word should be: the worst confusions, or recordings that contain the word."""
+    """The highest scores in recordings without the word: the worst confusions, or recordings that contain it."""
     smoothed = detector.smoothed(heard.scores)
     times = (np.arange(len(smoothed)) + 1) * heard.hop_seconds
     for start, end in heard.words:
         smoothed[(times >= start) & (times <= end + heard.patience_seconds)] = 0.0
+    # A window and what is averaged look back: the middle of what was heard tells the recording.
+    middles = np.maximum(0.0, times - heard.patience_seconds / 2)
+    for start, end in stream.made:
+        smoothed[(middles >= start) & (middles < end)] = 0.0
     found = []
     for _ in range(SUSPECTS):
         place = int(smoothed.argmax())
         if smoothed[place] <= 0:
             break
-        found.append({"score": float(smoothed[place]), "where": stream.source_at(float(times[place]))})
+        found.append({"score": float(smoothed[place]), "where": stream.source_at(float(middles[place]))})
         smoothed[np.abs(times - times[place]) <= detector.pause_seconds] = 0.0
     return found

@@ -13,6 +13,7 @@ from repareto.spaces.space import Int
 from repareto.trainers.data.dataset import Dataset, SoundStream, Split
 from repareto.trainers.detection import DetectionTask
 from repareto.trainers.hearing import Heard, hear_with, judge, misses, streaming_or_none
+from repareto.trainers.supervised import TrainingDivergedError
 from tests.spaces.networks import randomise_norms
 
 BANDS, FRAMES = 6, 23
@@ -100,8 +101,27 @@ def test_thresholds_are_chosen_on_one_stream_and_told_of_the_other() -> None:
     assert [row["false_alarms_per_hour"] for row in found.details["misses"]] == [0.5, 1.0, 2.0, 5.0, 10.0]
     # Ten an hour mean none in ten seconds: the threshold is above 0.6, and a word of 0.5 is missed.
     assert found.details["misses"][0]["validation_misses"] == 0.5
-    assert found.details["suspects"][0] == {"score": pytest.approx(0.6), "where": "a.wav at 4.0 s"}
-    assert found.details["suspects"][1] == {"score": pytest.approx(0.4), "where": "b.wav at 1.0 s"}
+    assert found.details["suspects"][0] == {"score": pytest.approx(0.6), "where": "a.wav at 3.9 s"}
+    assert found.details["suspects"][1] == {"score": pytest.approx(0.4), "where": "b.wav at 0.9 s"}
     corners = found.details["curves"]["validation"]
     assert [corner["misses"] for corner in corners] == [0.5, 0.0]
     assert all(low <= corner["misses"] <= high for corner in corners for low, high in [corner["misses_interval"]])
+
+
+def test_what_was_made_is_no_suspect() -> None:
+    stream = SoundStream(np.full((1, 500), 0.1), np.zeros((0, 2)), ((0.0, "a pause"), (5.0, "b.wav")))
+    stream.features[0, [100, 300]] = 0.9, 0.6
+    assert stream.made == [(0.0, 5.0)]
+    found = judge(hear_scores, dataset(validation=replace_words(stream), test=replace_words(stream)))
+    assert found.details["suspects"][0]["where"].startswith("b.wav")
+
+
+def replace_words(stream: SoundStream) -> SoundStream:
+    """The same with a word at its end."""
+    return SoundStream(stream.features, np.array([[9.8, 9.9]]), stream.sources)
+
+
+def test_scores_that_are_no_numbers_fail_the_candidate() -> None:
+    stream = made_stream({}, [(1.0, 2.0)])
+    with pytest.raises(TrainingDivergedError, match="validation stream are no numbers"):
+        misses(lambda features: Heard(np.full((features.shape[1], 2), np.nan), 1, 0), dataset(validation=stream))

@@ -23,6 +23,11 @@ class Split:
         return len(self.labels)
 
 
+PAUSE, SYNTHETIC_SPEECH = "a pause", "synthetic speech"
+MADE = (PAUSE, SYNTHETIC_SPEECH)
+"""Sources of a stream that are no recordings."""
+
+
 @dataclass(frozen=True)
 class SoundStream:
     """A long sound: ``features`` of shape (bands, frames), and start and end in seconds of each wake word in it."""
@@ -32,6 +37,12 @@ class SoundStream:
     """Of shape (w, 2)."""
     sources: tuple[tuple[float, str], ...] = ()
     """From which second on which recording is heard."""
+
+    @property
+    def made(self) -> list[tuple[float, float]]:
+        """From when to when something is heard that is no recording."""
+        ends = [start for start, _ in self.sources[1:]] + [float("inf")]
+        return [(start, end) for (start, name), end in zip(self.sources, ends, strict=True) if name in MADE]
 
     def source_at(self, seconds: float) -> str:
         """The recording that is heard then, and the second in it."""

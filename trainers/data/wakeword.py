@@ -6,6 +6,7 @@ and how often something else is taken for it: thresholds are chosen on "validati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import UnreadableAudio, loudest_window, read_clip
 from .cache import SPLITS, load_or_make
-from .dataset import Dataset, SoundStream, Split
-from .labels import UNKNOWN
+from .dataset import PAUSE, SYNTHETIC_SPEECH, Dataset, SoundStream, Split
+from .labels import SILENCE, UNKNOWN
 from .listing import Listing, audio_below, fingerprint, list_recordings
 from .negatives import Part, split_recordings
 from .other_speech import sentences
@@ -87,6 +88,11 @@ class WakeWord:
                 object.__setattr__(self, name, Path(getattr(self, name)).expanduser())
         if not self.word.strip():
             raise UserError("data.word: is empty (name the wake word)")
+        if self.word in (UNKNOWN, SILENCE):
+            raise UserError(f"data.word {self.word!r}: is what everything else is called (rename the folder)")
+        if self.test_engine not in ENGINES:
+            hint = nearest_hint(self.test_engine, ENGINES)
+            raise UserError(f"data.test_engine {self.test_engine!r}: is no engine ({hint})")
         if not (self.validation_percent > 0 and self.test_percent > 0):
             raise UserError("data.validation_percent, data.test_percent: both must be positive")
         if self.validation_percent + self.test_percent >= 100:
@@ -204,7 +210,8 @@ class _Making:
 
     def _assigned_negatives(self, paths: Sequence[Path]) -> Mapping[str, Sequence[Part]]:
         word = self.settings.word.casefold()
-        named = [path for path in paths if word in {part.casefold() for part in (*path.parts[-3:-1], path.stem)}]
+        folder = self.settings.negatives or Path()
+        named = [path for path in paths if word in _names(path.relative_to(folder))]
         if named:
             self.notes.append(
                 f"{len(named):,} negatives are named after the wake word and were left out, first {named[0]}"
@@ -288,7 +295,7 @@ class _Making:
                 for fragment in self._fragments(waveform, rng):
                     builder.add(fragment, source)
         for waveform, word in words:
-            builder.add(self._pause(GAP_SECONDS, rng), "a pause")
+            builder.add(self._pause(GAP_SECONDS, rng), PAUSE)
             builder.add(waveform, "the wake word", word)
         return builder.built()
 
@@ -327,7 +334,7 @@ class _Making:
             for sentence in spoken:
                 bed = self._bed(len(sentence), talkers, rng)
                 heard = noise.add_at_snr(sentence[None], bed, rng.uniform(5.0, 30.0, 1))[0]
-                yield np.clip(heard, -1.0, 1.0), "synthetic speech"
+                yield np.clip(heard, -1.0, 1.0), SYNTHETIC_SPEECH
 
     def _bed(self, samples: int, talkers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Noise (1, samples) for other speech to stand in: babble, white or pink."""
@@ -367,3 +374,9 @@ class _Making:
     def _rng(self, purpose: str, index: int = 0) -> np.random.Generator:
         purposes = ("voices", "words", "stream", "bank")
         return np.random.default_rng([self.seed, purposes.index(purpose), index])
+
+
+def _names(path: Path) -> set[str]:
+    """The folders and the file that a path names, the file also without a number at its end."""
+    stem = re.sub(r"[ _-]?\d+$", "", path.stem)
+    return {part.casefold() for part in (*path.parts[:-1], path.stem, stem)}

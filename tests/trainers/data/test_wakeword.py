@@ -120,6 +120,8 @@ def test_bad_recordings_are_told(folder: Path, negatives: Path, load: Callable[.
     [
         ({"word": "helo"}, "data.word 'helo': no recordings in .*did you mean hello"),
         ({"word": " "}, "data.word: is empty"),
+        ({"word": "unknown"}, "data.word 'unknown': is what everything else is called"),
+        ({"test_engine": "Hibari"}, "data.test_engine 'Hibari': is no engine"),
         ({"negatives": "nowhere"}, "data.negatives nowhere: there is no such folder"),
         ({"synthetic_hours": -1}, "data.synthetic_hours = -1: must be 0"),
         ({"clip_seconds": 0.001}, "clip_seconds 0.001: must hold at least one frame"),
