@@ -25,10 +25,10 @@ from repareto.search.tasks import TASKS
 from repareto.spaces.fusion import fuse
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Candidate, SearchSpace, Value, load_space
-from repareto.spaces.streaming import streaming
+from repareto.spaces.streaming import Streaming
 from repareto.trainers.data.dataset import Dataset
 from repareto.trainers.data.wakeword import WakeWord
-from repareto.trainers.hearing import streaming_or_none, window_step
+from repareto.trainers.hearing import window_step
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 
 from .repcnn import TOPOLOGIES, UNI, candidate, gain
@@ -127,14 +127,14 @@ def row_of(run: Run, fused: torch.nn.Module, data: Dataset, precision: str) -> R
     target, task = device(DEVICES[precision]), TASKS["wakeword"]
     rng = np.random.default_rng(run.seed)
     calibration = data.train.features[rng.permutation(len(data.train))[:1000]].astype(np.float32)
-    content = task.convert(target, fused, data.input_shape, calibration, data.labels)
-    planned = target.profile(task.graph(fused, data.input_shape))
+    form = task.form(fused, data.input_shape)
+    content = form.convert(target, calibration, data.labels)
+    planned = target.profile(form.graph())
     measured = target.measure(content, planned)
-    listens = streaming_or_none(fused, data.input_shape)
-    frames = listens.hop_frames if listens else window_step(data.front_end)
+    frames = form.stream.hop_frames if form.stream else window_step(data.front_end)
     assert measured.latency_us is not None
     runs_a_second = 1000 / data.front_end["hop_ms"] / frames
-    judged = task.judge_file(target, content, fused, data)
+    judged = task.judge_file(target, content, form, data)
     return Row(
         run.task.name,
         run.network,
@@ -146,14 +146,13 @@ def row_of(run: Run, fused: torch.nn.Module, data: Dataset, precision: str) -> R
         planned.peak_memory_bytes.value,
         measured.latency_us.value,
         measured.latency_us.value * runs_a_second,
-        f"hops of {frames} frames" if listens else f"a window each {frames} frames",
-        _difference(fused, data) if listens and precision == "fp32" else None,
+        f"hops of {frames} frames" if form.stream else f"a window each {frames} frames",
+        _difference(form.stream, fused, data) if form.stream and precision == "fp32" else None,
     )
 
 
-def _difference(fused: torch.nn.Module, data: Dataset) -> float:
+def _difference(stream: Streaming, fused: torch.nn.Module, data: Dataset) -> float:
     windows = torch.from_numpy(data.test.features[:32]).float()
-    stream = streaming(fused, data.input_shape)
     return largest_stream_difference(streaming_onnx(stream, data.input_shape, data.labels), fused, windows)
 
 

@@ -27,7 +27,7 @@ from .devices.stream import hear_windows
 from .devices.targets import device
 from .ledger import Ledger
 from .listen import STREAM_FILE
-from .models import load_trained_model, shipped_file
+from .models import shipped_file, trained_form
 from .objectives import Objective
 from .records import FLOAT_PREFIX, TrialRecord
 from .study_data import data_of
@@ -51,9 +51,10 @@ def export_trial(
     :class:`UserError` for an existing folder (unless ``force``), lost weights, or outputs that differ.
     """
     _refuse_existing(folder, force=force)
-    model = load_trained_model(ledger, config, record)
+    form = trained_form(ledger, config, record)
+    model = form.fused
     data = data_of(ledger.header(), record.candidate)
-    inputs = _inputs(tuple(data["input_shape"]))
+    inputs = _inputs(form.input_shape)
     scratch = _scratch_beside(folder)
     try:
         export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
@@ -61,8 +62,8 @@ def export_trial(
         _write_program(model, inputs, scratch / "model.pt2")
         stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
-        content = shipped_file(ledger, config, record, target)
-        ships = task_named(data).file_name(target, model, tuple(data["input_shape"]))
+        content = shipped_file(ledger, config, record, target, form)
+        ships = form.file_name(target)
         if ships != "model.onnx":
             (scratch / ships).write_bytes(content)
         if ships == target.stream_file_name:
@@ -272,17 +273,18 @@ def _about_the_test(manifest: dict[str, Any]) -> list[str]:
 def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
     if "refused" in streaming:
         return []
-    return [
+    lines = [
         f"`{streaming['file']}` listens: it takes {streaming['hop_frames']} new frames at a time and the states "
         "that it gave for those before (zeros at first).",
         f"The states hold {streaming['state_bytes']} bytes; a hop took {streaming['hop_latency_us']['minimum']:.1f} us "
         "in ONNX Runtime on the machine that exported it. It computes in float32.",
-        *(
-            [f"`{ships['file']}` does the same in {ships['precision']}, with states of {ships['state_bytes']} bytes."]
-            if (ships := streaming.get("ships", {"precision": "fp32"}))["precision"] != "fp32"
-            else []
-        ),
     ]
+    ships = streaming["ships"]
+    if "refused" not in ships and ships["file"] != streaming["file"]:
+        lines.append(
+            f"`{ships['file']}` does the same in {ships['precision']}, with states of {ships['state_bytes']} bytes."
+        )
+    return lines
 
 
 def _about_what_ships(manifest: dict[str, Any]) -> list[str]:

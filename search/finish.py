@@ -23,11 +23,10 @@ from .devices.targets import device
 from .ledger import Ledger
 from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
-from .models import load_trained_model, shipped_file
+from .models import shipped_file, trained_form
 from .plots import detection_png
 from .records import TrialRecord
 from .study_data import data_of
-from .tasks import task_named
 from .tracking import connect_runs
 
 ONNX_NAME = "model.onnx"
@@ -77,20 +76,20 @@ def _patiently(attempt: Callable[[], T]) -> T:
 
 def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord) -> None:
     target = device(config.device)
-    content = shipped_file(ledger, config, record, target)
+    form = trained_form(ledger, config, record)
+    content = shipped_file(ledger, config, record, target, form)
     # A view that is written anew has the figures that were measured when the search ended.
     measured = record.measured or asdict(target.measure(content, Profile.from_dict(record.profile)))
     runs.write_trial(record)
     runs.write_measured(record, measured)
-    data = data_of(ledger.header(), record.candidate)
-    model = load_trained_model(ledger, config, record)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / task_named(data).file_name(target, model, tuple(data["input_shape"]))
+        path = Path(folder) / form.file_name(target)
         path.write_bytes(content)
         if path.name != ONNX_NAME:
             runs.write_file(record.number, path)
             path = path.with_name(ONNX_NAME)
-            export_onnx(model, torch.zeros(1, *data["input_shape"]), path, data["labels"])
+            labels = data_of(ledger.header(), record.candidate)["labels"]
+            export_onnx(form.fused, torch.zeros(1, *form.input_shape), path, labels)
         _write_details(runs, record, Path(folder))
         log_trial_model(ledger, config, runs, record, path)
     if not record.measured:

@@ -168,11 +168,11 @@ def blocks_of(sound: str, rate_hz: int | None, sample_rate_hz: int) -> Iterator[
 
 
 def _open_model(folder: Path, manifest: Mapping[str, Any]) -> Stream:
-    """What ships, where that listens; else the network's float32 form that does."""
-    ships = str(manifest.get("ships", ""))
-    path = folder / (ships if ships.startswith(Path(STREAM_FILE).stem) else STREAM_FILE)
+    """The device's own file that listens, where there is one; else the one in float32."""
+    streaming = manifest.get("streaming", {})
+    path = folder / streaming.get("ships", {}).get("file", STREAM_FILE)
     if not path.exists():
-        reason = manifest.get("streaming", {}).get("refused", "it was exported by an older version")
+        reason = streaming.get("refused", "it was exported by an older version")
         raise UserError(f"{folder}: has no {path.name}: {reason}")
     try:
         if path.suffix == ".tflite":

@@ -17,7 +17,7 @@ from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
 from .ledger import Ledger
 from .records import TrialRecord
 from .study_data import data_of
-from .tasks import TASKS, Task, task_named
+from .tasks import TASKS, Form, Task, task_named
 
 
 class Appraiser:
@@ -42,7 +42,7 @@ class Appraiser:
         if candidate not in self._known:
             input_shape = self._input_shape_of(candidate)
             skeleton = fused_skeleton(self._space, candidate, input_shape, self._classes)
-            profile = self._device.profile(self._task.graph(skeleton, input_shape))
+            profile = self._device.profile(self._task.form(skeleton, input_shape).graph())
             _refuse_free_operators(profile)
             self._known[candidate] = profile
         return self._known[candidate]
@@ -81,16 +81,20 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
     return model
 
 
-def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: Device) -> bytes:
-    """Return the file of a finished trial that would ship on a device of the search.
+def trained_form(ledger: Ledger, config: Config, record: TrialRecord) -> Form:
+    """Return what of a finished trial's model runs on a device; raises as :func:`load_trained_model`."""
+    data = data_of(ledger.header(), record.candidate)
+    return task_named(data).form(load_trained_model(ledger, config, record), tuple(data["input_shape"]))
+
+
+def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: Device, form: Form) -> bytes:
+    """Return the file of a finished trial, whose ``form`` is given, that would ship on a device of the search.
 
     A quantised one is that which the worker scored; any other is made from the weights. Raises :class:`UserError` where
-    what it takes is gone.
+    it is gone.
     """
-    data = data_of(ledger.header(), record.candidate)
     if not device.quantises:
-        model = load_trained_model(ledger, config, record)
-        return task_named(data).convert(device, model, tuple(data["input_shape"]), None, data["labels"])
+        return form.convert(device, None, data_of(ledger.header(), record.candidate)["labels"])
     folder = trial_folder(study_folder(config.store, config.study), record.number)
     content = folder.read(device.file_name)
     if content is None:

@@ -97,7 +97,7 @@ def middle_of(config: Config, say: Say) -> Subject:
     variants = [variant for variant in parts.variants if variant.overrides == candidate.front_end()]
     dataset = load_data(parts, say, variants).first
     skeleton = fused_skeleton(parts.space, candidate, dataset.input_shape, len(dataset.labels))
-    return Subject(config.study, task_of(dataset).graph(skeleton, dataset.input_shape), candidate=candidate)
+    return Subject(config.study, task_of(dataset).form(skeleton, dataset.input_shape).graph(), candidate=candidate)
 
 
 def report_on(subject: Subject, device: Device, measure: bool = False) -> Report:

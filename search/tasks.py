@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy
+from ..spaces.streaming import Streaming
 from ..trainers.data.dataset import Dataset, Split
 from ..trainers.hearing import (
     Heard,
@@ -27,10 +29,43 @@ from ..trainers.hearing import (
     window_step,
 )
 from ..trainers.supervised import error_rate
-from .devices.base import Device
-from .devices.graph import Graph
-from .devices.readers.torch_reader import read_module
-from .devices.stream import Stream
+
+if TYPE_CHECKING:
+    from .devices.base import Device
+    from .devices.graph import Graph
+    from .devices.stream import Stream
+
+
+@dataclass(frozen=True)
+class Form:
+    """What of a fused network in eval mode runs on a device: all of it for a window, or its streaming form for a hop.
+
+    ``input_shape`` is of a window, without the batch.
+    """
+
+    fused: nn.Module
+    input_shape: tuple[int, ...]
+    stream: Streaming | None = None
+
+    def graph(self) -> Graph:
+        """What is computed each time it runs."""
+        from .devices.readers.torch_reader import read_module
+
+        if self.stream is None:
+            return read_module(self.fused, (1, *self.input_shape))
+        return read_module(self.stream, self.stream.input_shapes(self.input_shape))
+
+    def convert(self, target: Device, samples: np.ndarray | None, labels: Sequence[str]) -> bytes:
+        """The file that ships, see :meth:`Device.convert`."""
+        if self.stream is None:
+            return target.convert(self.fused, self.input_shape, samples, labels)
+        return target.convert_stream(self.stream, self.input_shape, samples, labels)
+
+    def file_name(self, target: Device) -> str:
+        """What that file is called."""
+        if self.stream is None or target.stream_file_name is None:
+            return target.file_name
+        return target.stream_file_name
 
 
 class Task(ABC):
@@ -39,8 +74,8 @@ class Task(ABC):
     name: str
 
     @abstractmethod
-    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
-        """What runs on a device each time it is woken, of a fused network in eval mode."""
+    def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
+        """What runs on a device of a fused network in eval mode."""
 
     @abstractmethod
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
@@ -51,35 +86,21 @@ class Task(ABC):
         """How a fused network in eval mode fares."""
 
     @abstractmethod
-    def judge_file(self, target: Device, content: bytes, fused: nn.Module, dataset: Dataset) -> Judgement:
-        """How the file that ships of a fused network fares."""
+    def judge_file(self, target: Device, content: bytes, form: Form, dataset: Dataset) -> Judgement:
+        """How the file that ships of a form fares."""
 
     @abstractmethod
-    def convert(
-        self,
-        target: Device,
-        fused: nn.Module,
-        input_shape: tuple[int, ...],
-        samples: np.ndarray | None,
-        labels: Sequence[str],
-    ) -> bytes:
-        """The file that ships, see :meth:`Device.convert`."""
-
-    @abstractmethod
-    def file_name(self, target: Device, fused: nn.Module, input_shape: tuple[int, ...]) -> str:
-        """What that file is called."""
-
-    def refuse_device(self, target: Device) -> None:  # noqa: B027 (most tasks suit every device)
+    def refuse_device(self, target: Device) -> None:
         """Raise :class:`UserError` for a device on which no model of this task can run."""
 
 
 class Classification(Task):
-    """One answer for one example."""
+    """One answer for one example, on any device."""
 
     name = "classification"
 
-    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
-        return read_module(fused, (1, *input_shape))
+    def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
+        return Form(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
         return error_rate(model, dataset.validation, device=device)
@@ -88,24 +109,14 @@ class Classification(Task):
         splits = {"error": dataset.validation, "test_error": dataset.test}
         return Judgement({key: error_rate(fused, split, device=device) for key, split in splits.items()})
 
-    def judge_file(self, target: Device, content: bytes, _fused: nn.Module, dataset: Dataset) -> Judgement:
+    def judge_file(self, target: Device, content: bytes, _form: Form, dataset: Dataset) -> Judgement:
         def error(split: Split) -> float:
             return float((target.run(content, split.features).argmax(1) != split.labels).mean())
 
         return Judgement({"error": error(dataset.validation), "test_error": error(dataset.test)})
 
-    def convert(
-        self,
-        target: Device,
-        fused: nn.Module,
-        input_shape: tuple[int, ...],
-        samples: np.ndarray | None,
-        labels: Sequence[str],
-    ) -> bytes:
-        return target.convert(fused, input_shape, samples, labels)
-
-    def file_name(self, target: Device, _fused: nn.Module, _input_shape: tuple[int, ...]) -> str:
-        return target.file_name
+    def refuse_device(self, target: Device) -> None:
+        pass
 
 
 class WakeWordDetection(Task):
@@ -113,11 +124,8 @@ class WakeWordDetection(Task):
 
     name = "wakeword"
 
-    def graph(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Graph:
-        stream = streaming_or_none(fused, input_shape)
-        if stream is None:
-            return read_module(fused, (1, *input_shape))
-        return read_module(stream, stream.input_shapes(input_shape))
+    def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
+        return Form(fused, input_shape, streaming_or_none(fused, input_shape))
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
         return misses(hear_with(fused_copy(model.eval()), dataset, device), dataset)
@@ -125,35 +133,15 @@ class WakeWordDetection(Task):
     def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
         return judge(hear_with(fused, dataset, device), dataset)
 
-    def judge_file(self, target: Device, content: bytes, fused: nn.Module, dataset: Dataset) -> Judgement:
+    def judge_file(self, target: Device, content: bytes, form: Form, dataset: Dataset) -> Judgement:
         def by_windows(features: np.ndarray) -> Heard:
-            step = window_step(dataset.front_end)
-            return hear_by_windows(
-                lambda windows: target.run(content, windows), features, dataset.input_shape[-1], step
-            )
+            frames, step = dataset.input_shape[-1], window_step(dataset.front_end)
+            return hear_by_windows(lambda windows: target.run(content, windows), features, frames, step)
 
         def by_hops(features: np.ndarray) -> Heard:
             return _hear_file(target.open_stream(content), features)
 
-        is_stream = streaming_or_none(fused, dataset.input_shape) is not None
-        return judge(by_hops if is_stream else by_windows, dataset)
-
-    def convert(
-        self,
-        target: Device,
-        fused: nn.Module,
-        input_shape: tuple[int, ...],
-        samples: np.ndarray | None,
-        labels: Sequence[str],
-    ) -> bytes:
-        stream = streaming_or_none(fused, input_shape)
-        if stream is None:
-            return target.convert(fused, input_shape, samples, labels)
-        return target.convert_stream(stream, input_shape, samples, labels)
-
-    def file_name(self, target: Device, fused: nn.Module, input_shape: tuple[int, ...]) -> str:
-        listens = streaming_or_none(fused, input_shape) is not None
-        return target.stream_file_name or target.file_name if listens else target.file_name
+        return judge(by_windows if form.stream is None else by_hops, dataset)
 
     def refuse_device(self, target: Device) -> None:
         if target.stream_file_name is None:

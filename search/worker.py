@@ -198,8 +198,9 @@ class CandidateTrainable(tune.Trainable):
         chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
         samples = dataset.train.features[chosen].astype(np.float32)
         with _blamed_on_the_candidate():
-            content = self._task.convert(target, fused, dataset.input_shape, samples, dataset.labels)
-            judged = self._task.judge_file(target, content, fused, dataset)
+            form = self._task.form(fused, dataset.input_shape)
+            content = form.convert(target, samples, dataset.labels)
+            judged = self._task.judge_file(target, content, form, dataset)
         self._folder.write(target.file_name, content)
         return judged
 

@@ -50,11 +50,6 @@ class Device(ABC):
         """What a study may not change while it continues."""
         return self.name
 
-    @property
-    def ships_onnx(self) -> bool:
-        """Whether the file that ships is the float32 ONNX model, which MLflow can load and serve."""
-        return self.file_name == "model.onnx"
-
     def calibration_text(self) -> str | None:
         """What a study has to keep, so that its estimates stay the same: None where nothing is fitted to a machine."""
         return None
@@ -123,10 +118,6 @@ class Device(ABC):
     def open_stream(self, _content: bytes) -> Stream:
         """The file of :meth:`convert_stream` at work on this host; ``UserError`` for any other."""
         raise UserError(self._no_stream())
-
-    def stream_state_bytes(self, stream: Streaming) -> int:
-        """What the file that ships carries from one hop to the next, in bytes."""
-        return stream.state_values * (1 if self.quantises else 4)
 
     def _no_stream(self) -> str:
         return f"{self.name}: no file that listens hop by hop is made for {self.runtime} (name another device)"

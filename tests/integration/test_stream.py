@@ -13,9 +13,7 @@ from tests.integration.commands import REPARETO, environment, repareto, runs_of
 
 RATE_HZ = 16000
 WORD_SECONDS = 0.4
-CONFIG = """
-study: sweeps
-data: {source: speech_commands, folder: recordings, clip_seconds: 0.6, silence: true}
+SPACE = """
 space:
   name: repcnn
   padding: causal
@@ -25,6 +23,10 @@ space:
   blocks: 1
   kernel: [5, 7]
   stride: 2
+"""
+CONFIG = """
+study: sweeps
+data: {source: speech_commands, folder: recordings, clip_seconds: 0.6, silence: true}
 training: {epochs: 12, batch_size: 32}
 device: reference
 objectives: [error, latency]
@@ -56,7 +58,7 @@ def export(tmp_path_factory):
             clip = np.concatenate([noise(0.1, rng), word(name, rng), noise(0.1, rng)])
             path = folder / "recordings" / name / f"speaker{number % 20}_nohash_{number // 20}.wav"
             soundfile.write(path, clip + noise(len(clip) / RATE_HZ, rng), RATE_HZ)
-    (folder / "sweeps.yaml").write_text(CONFIG)
+    (folder / "sweeps.yaml").write_text(CONFIG + SPACE)
     done = repareto("search", "sweeps.yaml", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     done = repareto("export", "sweeps", "--out", "out", cwd=folder)
@@ -67,15 +69,6 @@ def export(tmp_path_factory):
 WAKE_CONFIG = """
 study: wake
 data: {source: wakeword, word: rise, folder: recordings, negatives: noise, clip_seconds: 0.6}
-space:
-  name: repcnn
-  padding: causal
-  form: separable
-  stages: 2
-  width: [8, 16]
-  blocks: 1
-  kernel: [5, 7]
-  stride: 2
 training: {epochs: 10, batch_size: 32}
 device: host-litert-int8
 objectives: [error, latency, peak_memory]
@@ -92,7 +85,7 @@ def wake_export(export):
     rng = np.random.default_rng(5)
     pieces = [np.concatenate([noise(0.6, rng), word("fall", rng)]) for _ in range(120)]
     soundfile.write(folder / "noise" / "long.wav", np.concatenate(pieces), RATE_HZ)
-    (folder / "wake.yaml").write_text(WAKE_CONFIG)
+    (folder / "wake.yaml").write_text(WAKE_CONFIG + SPACE)
     done = repareto("search", "wake.yaml", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "streams: validation 0.0" in done.stdout

@@ -191,7 +191,9 @@ def test_the_file_that_ships_is_what_listens(folder: Path, tmp_path: Path, preci
     content = convert_stream(streaming(network(), shape), shape, precision, cut, LABELS)
     (tmp_path / "streaming.tflite").write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "ships": "streaming.tflite"}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({**manifest, "streaming": {"ships": {"file": "streaming.tflite"}}})
+    )
     assert [word for word, _ in heard(tmp_path, samples)] == [word for word, _ in heard(folder, samples)] != []
     (tmp_path / "streaming.tflite").unlink()
     with pytest.raises(UserError, match=r"has no streaming\.tflite"):

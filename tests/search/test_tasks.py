@@ -57,11 +57,11 @@ def test_a_wake_word_costs_what_a_hop_costs() -> None:
     causal, same = network("causal"), network("same")
     wakeword = TASKS["wakeword"]
     window = read_module(causal, (1, *SHAPE))
-    hop = wakeword.graph(causal, SHAPE)
+    hop = wakeword.form(causal, SHAPE).graph()
     assert hop.macs < window.macs / 3 and len(hop.inputs) > 1
-    assert TASKS["classification"].graph(causal, SHAPE).digest == window.digest
+    assert TASKS["classification"].form(causal, SHAPE).graph().digest == window.digest
     # No streaming form: a whole window is looked at.
-    assert wakeword.graph(same, SHAPE).digest == read_module(same, (1, *SHAPE)).digest
+    assert wakeword.form(same, SHAPE).graph().digest == read_module(same, (1, *SHAPE)).digest
 
 
 @pytest.mark.parametrize("padding", ["causal", "same"])
@@ -71,25 +71,27 @@ def test_the_file_that_ships_fares_as_the_network_does(padding: str, target_name
         pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     data, fused, target = dataset(detects=True), network(padding), device(target_name)
     task = task_of(data)
-    content = task.convert(target, fused, SHAPE, None, LABELS)
-    expected, found = task.judge(fused, data, "cpu"), task.judge_file(target, content, fused, data)
+    form = task.form(fused, SHAPE)
+    content = form.convert(target, None, LABELS)
+    expected, found = task.judge(fused, data, "cpu"), task.judge_file(target, content, form, data)
     # Sums in another order: a score on a threshold may fall on its other side.
     for key in ("error", "test_error"):
         assert found.figures[key] == pytest.approx(expected.figures[key], abs=0.5)
     assert found.figures["threshold"] == pytest.approx(expected.figures["threshold"], abs=0.02)
     assert found.details["detector"]["hop_seconds"] == expected.details["detector"]["hop_seconds"]
     name = target.stream_file_name if padding == "causal" else target.file_name
-    assert task.file_name(target, fused, SHAPE) == name
+    assert form.file_name(target) == name
 
 
 def test_a_classifier_is_judged_by_its_clips() -> None:
     data, fused, target = dataset(detects=False), network("same"), device("reference")
     task = task_of(data)
-    content = task.convert(target, fused, SHAPE, None, LABELS)
+    form = task.form(fused, SHAPE)
+    content = form.convert(target, None, LABELS)
     error = error_rate(fused, data.validation)
     assert task.validation_error(fused, data, "cpu") == error
     assert task.judge(fused, data, "cpu").figures == {"error": error, "test_error": error}
-    assert task.judge_file(target, content, fused, data).figures == {"error": error, "test_error": error}
+    assert task.judge_file(target, content, form, data).figures == {"error": error, "test_error": error}
 
 
 def test_a_wake_word_is_scored_with_branches_as_it_is_without() -> None:

@@ -1,7 +1,8 @@
 """A wake word in streams: recordings of it, or eSpeak's, amid hours of other speech.
 
-Clips of one window train; two streams, of speakers and recordings that did not train, say how often the word is missed
-and how often something else is taken for it: thresholds are chosen on "validation" and both rates reported on "test".
+Clips of one window train; two streams, of recordings or parts of recordings that did not train, say how often the word
+is missed and how often something else is taken for it: thresholds are chosen on "validation" and both rates reported on
+"test". Speakers are disjoint where they are known: synthetic ones, and those that file names or lists tell apart.
 """
 
 from __future__ import annotations

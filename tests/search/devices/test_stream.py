@@ -69,7 +69,7 @@ def test_a_float_file_hears_windows_and_long_sounds_as_torch_does(kind: type[Dev
     opened = target.open_stream(target.convert_stream(stream, shape, None, LABELS))
     assert (opened.hop_shape, opened.window_hops) == ((*shape[:-1], stream.hop_frames), stream.window_hops)
     assert opened.labels == LABELS
-    assert opened.state_bytes == target.stream_state_bytes(stream) == hop_graph(stream, shape).state_bytes
+    assert opened.state_bytes == target.lowered(hop_graph(stream, shape)).state_bytes
 
     heard_alone = windows(shape, 3)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_int8_states_are_bytes_whose_zero_is_silence(kind: type[Device]) -> None
     target = kind(REFERENCE)  # type: ignore[call-arg]
     opened = target.open_stream(keyword_file(kind))
     stream = keyword_stream()
-    assert opened.state_bytes == target.stream_state_bytes(stream) == stream.state_values
+    assert opened.state_bytes == stream.state_values
     assert all(state.dtype == np.int8 for state in opened.states)
     # The first state holds features: of silence they are zeros again.
     before = opened.states[0].copy()
@@ -142,7 +142,7 @@ def test_a_measured_file_keeps_what_was_planned_and_is_as_large(kind: type[Devic
     assert measured.value("flash_bytes") == len(content)
     # The plan of a QDQ file was fitted to larger networks, and is too large for small ones.
     assert 0.9 * len(content) <= planned.value("flash_bytes") <= 1.5 * len(content)
-    state_bytes = target.stream_state_bytes(keyword_stream())
+    state_bytes = target.lowered(graph).state_bytes
     # A state that has been read makes room for new values of others, not for all of them.
     assert state_bytes < planned.value("peak_memory_bytes") < 3 * state_bytes
     assert f"{state_bytes} bytes of states that come in and as many that go out" in str(planned.peak_memory_bytes.error)
