@@ -83,8 +83,9 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
 
 def trained_form(ledger: Ledger, config: Config, record: TrialRecord) -> Form:
     """Return what of a finished trial's model runs on a device; raises as :func:`load_trained_model`."""
+    model = load_trained_model(ledger, config, record)
     data = data_of(ledger.header(), record.candidate)
-    return task_named(data).form(load_trained_model(ledger, config, record), tuple(data["input_shape"]))
+    return task_named(data).form(model, tuple(data["input_shape"]))
 
 
 def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: Device, form: Form) -> bytes:
