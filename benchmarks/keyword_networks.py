@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,16 @@ _FUSION_CHECK = 64
 
 @dataclass(frozen=True)
 class Network:
-    """A candidate of a space under a name. ``family``: ``bc_resnet``, ``repcnn`` or ``peer``."""
+    """A candidate of a space under a name. ``family``: ``bc_resnet``, ``repcnn`` or ``peer``.
+
+    ``epochs`` of its own where it is trained for longer than the others.
+    """
 
     name: str
     family: str
     space: SearchSpace
     values: dict[str, Any]
+    epochs: int | None = None
 
     def build(self, data: Dataset) -> nn.Module:
         """Return the network as it is trained, with weights from torch's generator."""
@@ -87,6 +91,11 @@ def repcnn(form: str, widths: tuple[int, ...], kernel: int, blocks: int) -> Netw
         }  # fmt: skip
     name = f"repcnn-{form}-{'x'.join(map(str, widths))}-k{kernel}-b{blocks}"
     return Network(name, "repcnn", RepCNN(), values)
+
+
+def trained_for(network: Network, epochs: int) -> Network:
+    """Return the network under another name, to be trained for that many epochs."""
+    return replace(network, name=f"{network.name}-e{epochs}", epochs=epochs)
 
 
 def peers() -> list[Network]:

@@ -2,7 +2,8 @@
 
 The claim is RepCNN's (arXiv 2406.02652): the accuracy of BC-ResNet (arXiv 2106.04140) with half the peak memory and ten
 times the speed. For each BC-ResNet, on each device, the fastest of a ladder of RepCNN candidates is taken whose mean
-validation error is not above; its test error is only reported.
+validation error is not above; its test error is only reported. Once all are trained for the same epochs, and once a
+RepCNN may be trained for as many seconds as its BC-ResNet.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from .keyword_networks import Network, Task, Trained, bc_resnet, dataset, peers, repcnn, trained
+from .keyword_networks import Network, Task, Trained, bc_resnet, dataset, peers, repcnn, trained, trained_for
 from .network_costs import (
     DEVICES,
     NOTHING,
@@ -34,6 +35,9 @@ from .report import Claim, arguments, exactly, publish
 
 RUNTIME_RATIO, MEMORY_RATIO = 10, 2
 TAUS = (1, 2)
+Equal = Literal["epochs", "seconds"]
+"""What of the trainings is equal: the seconds are an upper bound."""
+_LABELS: dict[Equal, str] = {"epochs": "matched", "seconds": "matched_seconds"}
 _RESAMPLES = 10_000
 _LONGEST_OPERATORS = 4
 
@@ -44,6 +48,8 @@ class Plan:
 
     taus: tuple[float, ...]
     ladder: tuple[Network, ...]
+    longer: tuple[Network, ...]
+    """Networks of the ladder that are trained for longer."""
     peers: tuple[Network, ...]
     seeds: int
     peer_seeds: int
@@ -57,9 +63,15 @@ class Match:
     """A BC-ResNet and, on one device, the fastest RepCNN of an error not above; the nearest where none reaches it."""
 
     tau: float
+    equal: Equal
     reference: Cost
     ours: Cost
     reached: bool
+
+    @property
+    def label(self) -> str:
+        """What stands before its claims."""
+        return _LABELS[self.equal] if self.reached else _LABELS[self.equal].replace("matched", "nearest")
 
 
 LADDER = (
@@ -69,6 +81,8 @@ LADDER = (
     repcnn("separable", (48, 48, 48), kernel=9, blocks=2),
 )
 """Chosen by the validation errors of the first seed."""
+LONGER = (trained_for(LADDER[5], 36), trained_for(LADDER[7], 40), trained_for(LADDER[8], 24))
+"""Each takes about the seconds of a BC-ResNet's 8 epochs: the first those of BC-ResNet-1, the others of BC-ResNet-2."""
 
 
 def train_all(task: Task, plan: Plan, keep: Path) -> tuple[list[Trained], dict[str, nn.Module]]:
@@ -77,8 +91,8 @@ def train_all(task: Task, plan: Plan, keep: Path) -> tuple[list[Trained], dict[s
     modules: dict[str, nn.Module] = {}
     for seed in range(plan.seeds):
         others = plan.peers if seed < plan.peer_seeds else ()
-        for network in (*(bc_resnet(tau) for tau in plan.taus), *plan.ladder, *others):
-            outcome, module = trained(task, network, seed, plan.epochs, keep)
+        for network in (*(bc_resnet(tau) for tau in plan.taus), *plan.ladder, *plan.longer, *others):
+            outcome, module = trained(task, network, seed, network.epochs or plan.epochs, keep)
             outcomes.append(outcome)
             modules.setdefault(network.name, module)
             error, seconds = outcome.validation_error, outcome.train_seconds
@@ -91,32 +105,55 @@ def mean_error(outcomes: Sequence[Trained], network: str, split: str) -> float:
     return statistics.mean(getattr(outcome, f"{split}_error") for outcome in outcomes if outcome.network == network)
 
 
-def match(outcomes: Sequence[Trained], found: Sequence[Cost], plan: Plan, tau: float, device: str) -> Match | None:
+def mean_seconds(outcomes: Sequence[Trained], network: Network, plan: Plan) -> float:
+    """Return what training takes: the epochs of the network at the seconds of one, taken while all took turns.
+
+    So that what a longer training is admitted by does not depend on what else ran on the machine meanwhile.
+    """
+    name = network.name.removesuffix(f"-e{network.epochs}")
+    seconds = statistics.mean(outcome.train_seconds for outcome in outcomes if outcome.network == name)
+    return seconds * (network.epochs or plan.epochs) / plan.epochs
+
+
+def admitted(outcomes: Sequence[Trained], plan: Plan, tau: float, equal: Equal) -> list[Network]:
+    """Return the RepCNNs that may stand against a BC-ResNet."""
+    if equal == "epochs":
+        return list(plan.ladder)
+    most = mean_seconds(outcomes, bc_resnet(tau), plan)
+    return [network for network in (*plan.ladder, *plan.longer) if mean_seconds(outcomes, network, plan) <= most]
+
+
+def match(
+    outcomes: Sequence[Trained], found: Sequence[Cost], plan: Plan, tau: float, device: str, equal: Equal
+) -> Match | None:
     """Return who stands against whom on a device; None where it does not take the BC-ResNet, or no RepCNN."""
     by_name = {cost.network: cost for cost in found if cost.device == device and not cost.reason}
     reference = by_name.get(bc_resnet(tau).name)
-    ladder = [by_name[network.name] for network in plan.ladder if network.name in by_name]
+    candidates = admitted(outcomes, plan, tau, equal)
+    ladder = [by_name[network.name] for network in candidates if network.name in by_name]
     if reference is None or not ladder:
         return None
     error = {cost.network: mean_error(outcomes, cost.network, "validation") for cost in (reference, *ladder)}
     enough = [cost for cost in ladder if error[cost.network] <= error[reference.network]]
     if enough:
-        return Match(tau, reference, min(enough, key=lambda cost: cost.latency_us or 0.0), reached=True)
-    return Match(tau, reference, min(ladder, key=lambda cost: error[cost.network]), reached=False)
+        return Match(tau, equal, reference, min(enough, key=lambda cost: cost.latency_us or 0.0), reached=True)
+    return Match(tau, equal, reference, min(ladder, key=lambda cost: error[cost.network]), reached=False)
 
 
-def error_claim(task: str, outcomes: Sequence[Trained], plan: Plan, tau: float) -> Claim:
+def error_claim(task: str, outcomes: Sequence[Trained], plan: Plan, tau: float, equal: Equal) -> Claim:
     """Compare the errors by seed: those of the best RepCNN of the ladder with those of BC-ResNet."""
     reference = bc_resnet(tau).name
-    best = min((network.name for network in plan.ladder), key=lambda name: mean_error(outcomes, name, "validation"))
+    names = [network.name for network in admitted(outcomes, plan, tau, equal)]
+    best = min(names, key=lambda name: mean_error(outcomes, name, "validation"))
     error = {(outcome.network, outcome.seed): outcome.validation_error for outcome in outcomes}
     pairs = [(error[best, seed], error[reference, seed]) for seed in range(plan.seeds)]
     rng = random.Random(0)
     resampled = sorted(_ratio_of_sums(rng.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
     value, low, high = _ratio_of_sums(pairs), resampled[int(0.025 * _RESAMPLES)], resampled[int(0.975 * _RESAMPLES)]
     return Claim(
-        f"matched.{task}.tau{tau:g}.validation_error_ratio", value, min(low, value), max(high, value), "<=", 1,
-        what=f"validation errors of {best}, the best of the ladder, over those of {reference}, {plan.seeds} seeds",
+        f"{_LABELS[equal]}.{task}.tau{tau:g}.validation_error_ratio", value, min(low, value), max(high, value), "<=", 1,
+        what=f"validation errors of {best}, the best of the ladder, over those of {reference}, at equal {equal}, "
+        f"{plan.seeds} seeds",
         why="no network of the ladder reaches it: what is compared below is nearest.…, not matched",
     )  # fmt: skip
 
@@ -124,7 +161,7 @@ def error_claim(task: str, outcomes: Sequence[Trained], plan: Plan, tau: float) 
 def cost_claims(task: str, found: Sequence[Cost], outcomes: Sequence[Trained], matched: Match) -> list[Claim]:
     """Return the ratios of latency and of memory on one device: ``nearest.…``, no match, where no RepCNN reaches."""
     ours, reference = matched.ours, matched.reference
-    where = f"{'matched' if matched.reached else 'nearest'}.{task}.tau{matched.tau:g}.{ours.device}"
+    where = f"{matched.label}.{task}.tau{matched.tau:g}.{ours.device}"
     errors = " against ".join(f"{mean_error(outcomes, cost.network, 'test'):.1%}" for cost in (ours, reference))
     nearest = "" if matched.reached else "NOT at matched error: "
     pair = f"{nearest}{reference.network} over {ours.network}, test errors {errors} (RepCNN first)"
@@ -156,7 +193,8 @@ def _why_slow(found: Sequence[Cost], matched: Match) -> str:
 def match_row(task: str, matched: Match, outcomes: Sequence[Trained]) -> dict[str, Any]:
     """Return a match with all that is compared."""
     row: dict[str, Any] = {
-        "what": "match", "task": task, "tau": matched.tau, "device": matched.ours.device, "reached": matched.reached,
+        "what": "match", "task": task, "tau": matched.tau, "equal": matched.equal, "device": matched.ours.device,
+        "reached": matched.reached,
     }  # fmt: skip
     for side, cost in (("repcnn", matched.ours), ("bc_resnet", matched.reference)):
         for split in ("validation", "test"):
@@ -194,22 +232,23 @@ def measure(task: Task, plan: Plan, keep: Path) -> tuple[list[Claim], list[dict[
     rows += [{"what": "cost", "task": task.name, **asdict(cost)} for cost in found]
     rows += [operator_row(task.name, network, onnx_file(module, data)) for network, module in modules.items()]
     claims: list[Claim] = []
-    for tau in plan.taus:
-        claims.append(error_claim(task.name, outcomes, plan, tau))
+    settings: list[tuple[float, Equal]] = [(tau, equal) for equal in get_args(Equal) for tau in plan.taus]
+    for tau, equal in settings:
+        claims.append(error_claim(task.name, outcomes, plan, tau, equal))
         for device in DEVICES:
-            matched = match(outcomes, found, plan, tau, device)
+            matched = match(outcomes, found, plan, tau, device, equal)
             if matched is None:
-                claims.append(_refused(task.name, tau, device, found))
+                claims.append(_refused(task.name, tau, device, equal, found))
                 continue
             claims += cost_claims(task.name, found, outcomes, matched)
             rows.append(match_row(task.name, matched, outcomes))
     return claims, rows
 
 
-def _refused(task: str, tau: float, device: str, found: Sequence[Cost]) -> Claim:
+def _refused(task: str, tau: float, device: str, equal: Equal, found: Sequence[Cost]) -> Claim:
     reasons = {cost.network: cost.reason for cost in found if cost.device == device and cost.reason}
     return Claim(
-        f"matched.{task}.tau{tau:g}.{device}.runtime_ratio", **exactly(0.0), op=">=", target=RUNTIME_RATIO,
+        f"{_LABELS[equal]}.{task}.tau{tau:g}.{device}.runtime_ratio", **exactly(0.0), op=">=", target=RUNTIME_RATIO,
         what=f"{device} does not take what is compared", why=str(reasons),
     )  # fmt: skip
 
@@ -229,10 +268,13 @@ def main() -> None:
         ("--keep", {"type": Path, "help": "folder of what is trained: a run that was cut off goes on there"}),
     )
     torch.set_num_threads(1)
-    plan = Plan(TAUS, LADDER, tuple(peers()), options.seeds, options.peer_seeds, options.epochs, 30, 0.03)
+    plan = Plan(TAUS, LADDER, LONGER, tuple(peers()), options.seeds, options.peer_seeds, options.epochs, 30, 0.03)
     clips = 10800
     if options.quick:
-        plan, clips = Plan((1,), (LADDER[0], LADDER[4]), tuple(peers()[:1]), 2, 1, 1, 3, 0.01), 600
+        plan, clips = (
+            Plan((1,), (LADDER[0], LADDER[4]), (trained_for(LADDER[0], 3),), tuple(peers()[:1]), 2, 1, 1, 3, 0.01),
+            600,
+        )
     tasks = [Task("keywords", None, clips)]
     if options.data:
         tasks.append(Task("digits", options.data / "digits", 0))
