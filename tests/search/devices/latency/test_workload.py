@@ -65,8 +65,11 @@ def test_the_plan_is_that_of_the_runtime(shape: tuple[int, ...], seed: int, tmp_
     found = optimised(onnx_model(sample), tmp_path)
     planned = [work.kind for work in onnx_runtime_work(read_module(module, sample.input_shape))]
     names = {"reorder_input": "ReorderInput", "reorder_output": "ReorderOutput", "linear": "Gemm"}
-    names |= {"pool": "AveragePool", "blocked_pool": "AveragePool"}
-    assert [names.get(kind, "Conv") for kind in planned if kind != "view"] == found
+    names |= {"pool": "AveragePool", "blocked_pool": "AveragePool", "elementwise": "Mul"}
+    plan = [names.get(kind, "Conv") for kind in planned if kind != "view"]
+    assert sorted(plan) == sorted(found)
+    # When a result that several read is reordered, is the runtime's own choice.
+    assert [kind for kind in plan if "Reorder" not in kind] == [kind for kind in found if "Reorder" not in kind]
 
 
 def optimised(model: bytes, folder: Path) -> list[str]:
