@@ -68,15 +68,18 @@ class BranchesApart(nn.Module):
         folded = copy.deepcopy(self)
         for place, branch in enumerate(folded.branches):
             if isinstance(branch, nn.Sequential):
-                folded.branches[place] = fuse_conv_bn_eval(branch[0], branch[1])
+                *pad, conv, norm = branch
+                folded.branches[place] = nn.Sequential(*pad, fuse_conv_bn_eval(conv, norm))
         return folded
 
 
 def _normed(shape: ConvShape, kernel: tuple[int, ...]) -> nn.Module:
-    padding = tuple(size // 2 for size in kernel)
     channels = (shape.in_channels, shape.out_channels)
-    conv = nn.Conv2d(*channels, kernel, shape.stride, padding, groups=shape.groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(shape.out_channels))
+    conv = nn.Conv2d(*channels, kernel, shape.stride, groups=shape.groups, bias=False)
+    # The zeros are those of the fused network's convolution, which runtimes join to it.
+    amounts = tuple(shape.pad_amounts) if kernel == shape.kernel_size else ()
+    pad = [nn.ZeroPad2d(amounts)] if any(amounts) else []
+    return nn.Sequential(*pad, conv, nn.BatchNorm2d(shape.out_channels))
 
 
 def network(form: str, topology: str, data: Dataset) -> nn.Sequential:

@@ -97,7 +97,14 @@ class RepCNN(SearchSpace):
             topology = _topology(candidate, stage)
             for index in range(candidate.integer(f"stage{stage}.blocks")):
                 stride = candidate.integer(f"stage{stage}.stride") if index == 0 else 1
-                shape = ConvShape(width, out_channels, kernel_size, stride=stride, padding=self.padding)
+                shape = ConvShape(
+                    width,
+                    out_channels,
+                    kernel_size,
+                    stride=stride,
+                    padding=self.padding,
+                    input_size=tuple(spatial),
+                )
                 layers += block(shape, topology)
                 spatial = [ceil(size / stride) for size in spatial]
                 width = out_channels

@@ -23,6 +23,7 @@ _LARGEST_PARAMETERS = 2_000_000
 _KERNELS = (1, 3, 5, 7, 9, 11, 13)
 _SQUEEZED_SHARE = 0.25  # of stages
 _OPSET, _IR_VERSION = 18, 9
+_NO_PADS = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def onnx_model(sample: Sample, seed: int = 0) -> bytes:
     """The network as ONNX with seeded random weights, as the exporter would write it.
 
     Knows the layers of ``random_samples`` and of fused RepCNN models: convolution, ReLU, average pool, squeeze,
-    flatten, unflatten, linear, dropout; ``ValueError`` for another one.
+    a pad before a convolution, flatten, unflatten, linear, dropout; ``ValueError`` for another one.
     """
     from onnx import TensorProto, helper
 
@@ -227,16 +228,21 @@ class _OnnxNodes:
         self.constants: list[object] = []
         self.at = "features"
         self._states = 0
+        self._pads = _NO_PADS
 
     def add(self, layer: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d):
-            pads = [int(side) for side in layer.padding] * 2
+            assert isinstance(layer.padding, tuple)
+            pads = [side + more for side, more in zip(layer.padding * 2, self._take_pads(), strict=True)]
             attributes: dict[str, Any] = {
                 "kernel_shape": layer.kernel_size,
                 "strides": layer.stride,
                 "dilations": layer.dilation,
             }
             self._node("Conv", self._values(layer), pads=pads, group=layer.groups, **attributes)
+        elif isinstance(layer, nn.ConstantPad2d):
+            left, right, top, bottom = layer.padding
+            self._pads = (top, left, bottom, right)
         elif isinstance(layer, nn.ReLU):
             self._node("Relu", [])
         elif isinstance(layer, nn.Sigmoid):
@@ -271,6 +277,11 @@ class _OnnxNodes:
         self.add(layer.layer)
         if isinstance(layer, SqueezeOverTime):
             self._node("Mul", [], inputs=[frames, self.at])
+
+    def _take_pads(self) -> tuple[int, ...]:
+        """The zeros of the pad that stands in front of a convolution, rows before columns: its own in ONNX."""
+        pads, self._pads = self._pads, _NO_PADS
+        return pads
 
     def rename_result(self, name: str) -> None:
         """Call what the last node gives by this name."""

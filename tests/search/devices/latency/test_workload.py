@@ -6,6 +6,7 @@ import onnx
 import pytest
 from torch import nn
 
+from repareto.search.devices.fusion import with_joined_pads
 from repareto.search.devices.host.onnx_quantize import quantised_graph
 from repareto.search.devices.latency.samples import Sample, onnx_model, random_samples
 from repareto.search.devices.latency.workload import Work, litert_work, onnx_runtime_work, plain_work, total_terms
@@ -63,7 +64,8 @@ def test_the_plan_is_that_of_the_runtime(shape: tuple[int, ...], seed: int, tmp_
     module = fused_skeleton(space, space.draw(random.Random(seed)), shape, 10)
     sample = Sample(module, (1, *shape))  # type: ignore[arg-type]
     found = optimised(onnx_model(sample), tmp_path)
-    planned = [work.kind for work in onnx_runtime_work(read_module(module, sample.input_shape))]
+    graph = with_joined_pads(read_module(module, sample.input_shape))
+    planned = [work.kind for work in onnx_runtime_work(graph)]
     names = {"reorder_input": "ReorderInput", "reorder_output": "ReorderOutput", "linear": "Gemm"}
     names |= {"pool": "AveragePool", "blocked_pool": "AveragePool", "elementwise": "Mul"}
     plan = [names.get(kind, "Conv") for kind in planned if kind != "view"]
