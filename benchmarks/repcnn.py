@@ -83,6 +83,7 @@ def candidate(topology: Topology) -> Candidate:
             f"stage{stage}.stride": 2, f"stage{stage}.conv_branches": topology.conv,
             f"stage{stage}.pointwise": topology.pointwise, f"stage{stage}.identity": topology.identity,
             f"stage{stage}.average": False, f"stage{stage}.sequential": False, f"stage{stage}.small": False,
+            f"stage{stage}.squeeze": False,
         }  # fmt: skip
     return RepCNN().candidate(values)
 

@@ -66,6 +66,24 @@ def test_wakeword(tmp_path):
     assert len({row["macs"] for row in document["rows"]}) == 1
 
 
+def test_branch_costs(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    document = publish("branch_costs", tmp_path)
+    pairs = [(form, name) for form in ("separable", "full") for name in ("1conv+1x1+skip", "4conv+1x1+skip")]
+    ids = [f"branch_costs.training.{form}.{name}" for form, name in pairs]
+    for runtime in ("host-onnxruntime", "host-litert"):
+        ids += [f"branch_costs.{runtime}.{form}.{name}.{of}" for form, name in pairs for of in ("latency", "memory")]
+    check_claims(document, *ids)
+
+
+def test_int8(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    document = publish("int8", tmp_path)
+    names = ("separable-4conv+1x1+skip", "separable-4conv+1x1+skip-squeeze")
+    pairs = [(device, name) for device in ("host-litert-int8", "host-onnxruntime-int8") for name in names]
+    check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
+
+
 def test_matched_error(tmp_path):
     document = publish("matched_error", tmp_path)
     matches = [row for row in document["rows"] if row["what"] == "match"]
