@@ -20,7 +20,7 @@ from ..spaces.errors import UserError
 from ..spaces.fusion import fuse
 from ..spaces.space import Candidate, SearchSpace
 from ..trainers.data.front_ends import Datasets
-from ..trainers.hearing import Judgement
+from ..trainers.judgement import Judgement
 from ..trainers.quantization import fine_tune_int8
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints

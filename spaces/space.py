@@ -211,7 +211,10 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return the untrained model: (batch, *input_shape) -> (batch, classes)."""
+        """Return the untrained model: (batch, *input_shape) -> (batch, classes).
+
+        A network that transcribes answers once a step: (batch, steps, classes), the first class CTC's blank.
+        """
 
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
         """Return the validated candidate; raises :class:`UserError` for a value outside the space."""
@@ -308,6 +311,7 @@ def _front_end_choice(field: str, setting: object) -> Choice:
 
 BUILT_IN = {
     "repcnn": "repareto.spaces.repcnn:RepCNN",
+    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "bc_resnet": "repareto.spaces.peers.bc_resnet:BCResNet",
     "ds_cnn": "repareto.spaces.peers.ds_cnn:DSCNN",
     "matchboxnet": "repareto.spaces.peers.matchboxnet:MatchboxNet",

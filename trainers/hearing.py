@@ -6,7 +6,7 @@ Shape legend: b mel bands, t frames, h hops.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..spaces.errors import UserError
 from ..spaces.streaming import Streaming, streaming
 from .data.dataset import Dataset, SoundStream
 from .detection import CurvePoint, DetectionTask, Detector, ScoredStream, count, curve, operating_point
+from .judgement import Judgement
 from .supervised import TrainingDivergedError
 
 WINDOW_STEP_MS = 100.0
@@ -129,15 +130,6 @@ def misses(hear: Hear, dataset: Dataset) -> float:
     stream = scored(hear, dataset, "validation")
     points = curve([stream], dataset.detection.detector(stream.hop_seconds))
     return operating_point(points, dataset.detection.false_alarms_per_hour).counts.miss_rate
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How a model fares: ``figures`` to compare by, ``error`` and ``test_error`` among them, and what a person wants to
-    see beside them."""
-
-    figures: dict[str, float]
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 def judge(hear: Hear, dataset: Dataset) -> Judgement:

@@ -10,14 +10,20 @@ import numpy as np
 
 from ...spaces.errors import UserError
 from ..detection import DetectionTask
+from ..tokens import BLANK, TranscriptionTask
 
 
 @dataclass(frozen=True)
 class Split:
-    """``features`` of shape (n, *input_shape), float16 or float32, and ``labels`` of shape (n,), int64."""
+    """``features`` of shape (n, *input_shape), float16 or float32, and ``labels``, int64.
+
+    Labels are classes (n,), or transcripts (n, longest): tokens, with blanks behind the shorter ones.
+    """
 
     features: np.ndarray
     labels: np.ndarray
+    frames: np.ndarray | None = None
+    """How many frames of each example are sound, (n,), where silence stands behind it; None where all are."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +63,8 @@ class Dataset:
     ``front_end`` says how to compute the same features on the device (it goes into the export's manifest);
     ``noise`` is a bank of noise features, shape (m, *input_shape), for augmentation, or None where the task has none;
     ``notes`` are facts about the loading that the user should see, such as files that were skipped.
-    For a wake word there are ``streams`` to listen to, "validation" and "test", and ``detection`` says how.
+    For a wake word there are ``streams`` to listen to, "validation" and "test", and ``detection`` says how. Where
+    labels are transcripts ``transcription`` says of what, and the first of ``labels`` is the blank.
     """
 
     name: str
@@ -70,6 +77,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     streams: Mapping[str, SoundStream] = field(default_factory=dict)
     detection: DetectionTask | None = None
+    transcription: TranscriptionTask | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -79,7 +87,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if "kind" not in self.front_end:
             raise UserError(f'data {self.name}: its front_end needs a "kind", such as "log_mel" or "pixels"')
-        present = np.unique(self.train.labels)
+        is_transcribed = self.train.labels.ndim == 2
+        present = np.unique(self.train.labels[self.train.labels != BLANK] if is_transcribed else self.train.labels)
         if len(present) < 2:
             raise UserError(
                 f"data {self.name}: training data of {len(present)} class(es), need at least 2 "
