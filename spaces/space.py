@@ -311,8 +311,8 @@ def _front_end_choice(field: str, setting: object) -> Choice:
 
 BUILT_IN = {
     "repcnn": "repareto.spaces.repcnn:RepCNN",
-    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "bc_resnet": "repareto.spaces.peers.bc_resnet:BCResNet",
+    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "ds_cnn": "repareto.spaces.peers.ds_cnn:DSCNN",
     "matchboxnet": "repareto.spaces.peers.matchboxnet:MatchboxNet",
     "mixed_kernels": "repareto.spaces.peers.mixed_kernels:MixedKernels",
