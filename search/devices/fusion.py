@@ -68,6 +68,8 @@ def with_joined_pads(graph: Graph) -> Graph:
         for operator in graph.operators
         if _is_zero_pad(operator, graph) and readers[operator.outputs[0]] == 1
     }
+    if not pads:
+        return graph
     operators = [
         _with_pad(operator, pads[operator.inputs[0]])
         if operator.kind in ("conv", "depthwise_conv") and operator.inputs[0] in pads
