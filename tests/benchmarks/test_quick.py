@@ -84,6 +84,21 @@ def test_int8(tmp_path):
     check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
 
 
+def test_asr(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("asr", tmp_path)
+    names = ("token_error", "onnx_difference", "half_depth_points", "whole_depth_points")
+    check_claims(document, *(f"asr.synthetic.{name}" for name in names))
+    large = [row for row in document["rows"] if row["size"] == "large"]
+    assert {(row["trained"], row["depth"]) for row in large} == {
+        (trained, depth) for trained in ("dense", "to be cut") for depth in (1, 2, 3, 4)
+    }
+    # Fewer blocks are fewer parameters, of the same training.
+    for trained in ("dense", "to be cut"):
+        by_depth = sorted((row["depth"], row["parameters"]) for row in large if row["trained"] == trained)
+        assert [parameters for _, parameters in by_depth] == sorted({parameters for _, parameters in by_depth})
+
+
 def test_matched_error(tmp_path):
     document = publish("matched_error", tmp_path)
     matches = [row for row in document["rows"] if row["what"] == "match"]

@@ -101,13 +101,15 @@ class Calibrated(Device):
 
     def latency(self, graph: Graph) -> Figure:
         """The estimate, with the error it had on held-out networks and where nine of ten of their times lay."""
-        latency_us = self.calibration.latency_us(self.works(self.lowered(graph)))
-        low, high = self.calibration.interval or (None, None)
+        works = self.works(self.lowered(graph))
+        latency_us = self.calibration.latency_us(works)
+        error, is_known = self.calibration.error_of(works)
+        low, high = (is_known and self.calibration.interval) or (None, None)
         return Figure(
             latency_us,
             "us",
             "estimated",
-            self.calibration.stated_error,
+            error,
             low=low and low * latency_us,
             high=high and high * latency_us,
         )

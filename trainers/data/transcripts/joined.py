@@ -18,8 +18,9 @@ from ..dataset import Dataset
 from ..listing import list_recordings
 from ..recordings import note_unreadable
 from ..splits import assign_splits
-from .strings import UTTERANCES_A_CHUNK, Chunk, Strings, checked_vocabulary
+from .strings import Chunk, Strings, checked_vocabulary
 
+UTTERANCES_A_CHUNK = 400
 PAUSE_SECONDS = (0.02, 0.2)
 """Range of the silence between two words."""
 _SILENCE_SHARE = 0.02

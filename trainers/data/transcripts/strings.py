@@ -25,7 +25,6 @@ from ..voices import HELD_OUT_SHARES
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FEWEST_UTTERANCES = 20
-UTTERANCES_A_CHUNK = 400
 NOISES_IN_BANK = 192
 
 

@@ -14,8 +14,10 @@ from .. import espeak
 from ..cache import SPLITS
 from ..dataset import Dataset
 from ..voices import split_voices
-from .strings import DIGITS, UTTERANCES_A_CHUNK, Chunk, Strings, checked_vocabulary
+from .strings import DIGITS, Chunk, Strings, checked_vocabulary
 
+UTTERANCES_A_CHUNK = 200
+"""Rendered by one process: enough to be worth its start, and few enough for all cores to have some."""
 _FULL_SCALE = np.float32(32768)
 
 
