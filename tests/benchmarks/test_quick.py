@@ -60,10 +60,14 @@ def test_wakeword(tmp_path):
         "wakeword.synthetic.stream_difference",
     } <= {claim["id"] for claim in document["claims"]}
     assert {(row["network"], row["precision"]) for row in document["rows"]} == {
-        (network, precision) for network in ("4conv+1x1+skip", "1conv") for precision in ("fp32", "int8")
+        (network, precision) for network in ("4conv+1x1+skip", "1conv", "repcnn-2x16") for precision in ("fp32", "int8")
     }
     # Branches cost nothing once they are fused.
-    assert len({row["macs"] for row in document["rows"]}) == 1
+    assert len({row["macs"] for row in document["rows"] if row["network"] != "repcnn-2x16"}) == 1
+    for row in document["rows"]:
+        # What is shipped hears other engines too: all that are installed, at all rates.
+        assert ("hibari" in row["unheard_engines"]) == (row["precision"] == "int8")
+        assert all(len(misses) == len(row["misses"]) for misses in row["unheard_engines"].values())
 
 
 def test_branch_costs(tmp_path):

@@ -83,6 +83,25 @@ def test_a_word_is_heard_once_missed_or_elsewhere_alarmed() -> None:
     assert (two.words, two.misses, two.false_alarms) == (2, 1, 1) and two.hours == pytest.approx(17 / 3600)
 
 
+def test_one_detection_is_of_one_word() -> None:
+    # The second word begins while the first is still waited for: one detection leaves one of them, two leave none.
+    words = ((1.0, 1.5), (1.8, 2.2))
+    for peaks, misses in (((19,), 1), ((19, 24), 0)):
+        counts = count([ScoredStream(scores(*peaks), HOP_SECONDS, words, patience_seconds=1.0)], Detector(0.5, 1, 0.0))
+        assert (counts.misses, counts.false_alarms) == (misses, 0)
+        # From 1.0 s on to 3.2 s, and not each for itself.
+        assert counts.hours == pytest.approx((10 - 2.2) / 3600)
+
+
+def test_thresholds_lie_between_scores_that_few_reach() -> None:
+    # Two false alarms an hour may be two scores of a million, far from where most are.
+    values = np.random.default_rng(0).random(100_000) * 1e-6
+    highest = np.array([0.0103, 0.0102, 0.0101, 0.01])
+    values[[1000, 2000, 3000, 4000]] = highest
+    points = curve([ScoredStream(values, HOP_SECONDS)], Detector(smoothing_hops=1, pause_seconds=0))
+    assert {1, 2, 3, 4} <= {point.counts.false_alarms for point in points}
+
+
 def test_intervals_are_exact_ones() -> None:
     counts = Counts(words=20, misses=0, false_alarms=0, hours=2.0)
     # 1 - 0.025 ** (1 / 20), and -ln(0.025) / 2: what no event in so many tries still allows.
