@@ -10,7 +10,7 @@ activations and sums change, and that whoever reads the channel must be able to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,20 +23,21 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 STAYS = 0
 _UNKNOWN = float("nan")
 
-_MOVES = frozenset(
-    "view _unsafe_view reshape _reshape_copy unsqueeze squeeze transpose permute t expand slice select split "
-    "split_with_sizes chunk unbind cat stack clone alias detach repeat flip lift_fresh contiguous".split()
-)
-_REDUCTIONS = frozenset("mean sum amax amin".split())
-_POOLS = frozenset("avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d avg_pool1d".split())
-_NORMS = frozenset("native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm".split())
-_OVER_AN_AXIS = frozenset("_softmax _log_softmax native_layer_norm _fused_rms_norm".split())
+_MOVES = (
+    "view", "_unsafe_view", "reshape", "_reshape_copy", "unsqueeze", "squeeze", "transpose", "permute", "t", "expand",
+    "slice", "select", "split", "split_with_sizes", "chunk", "unbind", "cat", "stack", "clone", "alias", "detach",
+    "repeat", "flip", "lift_fresh", "contiguous",
+)  # fmt: skip
+_REDUCTIONS = ("mean", "sum", "amax", "amin")
+_POOLS = ("avg_pool1d", "avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d")
+_NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+_OVER_AN_AXIS = ("_softmax", "_log_softmax", "native_layer_norm", "_fused_rms_norm")
 """They weigh the elements of an axis against each other, so that none of them can go."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """``channels``: each element's number; ``gone``: its value once its channel is gone, NaN where that is not known."""
+    """``channels``: the number of each element; ``gone``: its value once its channel is gone, NaN where not known."""
 
     channels: Tensor
     gone: Tensor
@@ -106,7 +107,9 @@ def flow_of(fused: nn.Module, input_shape: Sequence[int], *, with_values: bool =
     twins = {name: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta") for name, t in state.items()}
     walk = _Walk()
     for name, twin in twins.items():
-        values = state[name].detach().double() if with_values else torch.zeros((), dtype=torch.double).expand(twin.shape)
+        values = (
+            state[name].detach().double() if with_values else torch.zeros((), dtype=torch.double).expand(twin.shape)
+        )
         walk.know_weights(twin, Weights(name, twin.numel(), torch.arange(twin.numel()).reshape(twin.shape), values))
     example = torch.empty(1, *input_shape, dtype=next(iter(twins.values())).dtype, device="meta")
     walk.know(example, torch.zeros(example.shape, dtype=torch.long), _constant(_UNKNOWN, example.shape))
@@ -170,14 +173,14 @@ class _Walk(TorchDispatchMode):
         if any(id(tensor) in self._activations for tensor in given):
             self._pass(func, name, args, kwargs, given, result)
         elif name in _MOVES and len(given) == 1 and id(given[0]) in self._weights:
-            known = self._weights[id(given[0])]
-            elements, values = (
-                func(*tree_map_only(Tensor, lambda _, part=part: part, args), **kwargs)
-                for part in (known.elements, known.values)
-            )
-            for tensor, moved, value in zip(tree_leaves(result), tree_leaves(elements), tree_leaves(values), strict=True):
-                self.know_weights(tensor, Weights(known.name, known.size, moved, value))
+            self._move_weights(func, args, kwargs, self._weights[id(given[0])], result)
         return result
+
+    def _move_weights(self, func: Any, args: Any, kwargs: Any, known: Weights, result: Any) -> None:
+        elements = self._substituted(func, args, kwargs, lambda _: known.elements)
+        values = self._substituted(func, args, kwargs, lambda _: known.values)
+        for tensor, moved, value in zip(tree_leaves(result), elements, values, strict=True):
+            self.know_weights(tensor, Weights(known.name, known.size, moved, value))
 
     def _pass(self, func: Any, name: str, args: Any, kwargs: Any, given: list[Tensor], result: Any) -> None:
         if name in _MOVES and all(id(tensor) in self._activations for tensor in given):
@@ -490,6 +493,8 @@ def _stands_for_many(numbers: Tensor, other: Tensor, shape: Sequence[int]) -> bo
     aligned = numbers.reshape([1] * (len(shape) - numbers.dim()) + list(numbers.shape))
     whole = other.expand(tuple(shape))
     return any(
-        aligned.shape[axis] == 1 < shape[axis] and whole.stride(axis) and bool((whole != whole.narrow(axis, 0, 1)).any())
+        aligned.shape[axis] == 1 < shape[axis]
+        and whole.stride(axis)
+        and bool((whole != whole.narrow(axis, 0, 1)).any())
         for axis in range(len(shape))
     )

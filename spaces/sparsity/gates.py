@@ -1,4 +1,4 @@
-"""A factor for each channel of a network in training: what is zero is computed for nothing, and sliced away at the end."""
+"""A factor for each channel of a network in training: what is zero can be sliced away at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .widths import Width, widths_of
 
 
 class Gates(nn.Module):
-    """The factors of all channels of a network's widths, one width after the other. These are masks, of ones at first."""
+    """The factors of all channels of a network's widths, width after width: here masks, of ones at first."""
 
     mask: Tensor
 
@@ -97,7 +97,7 @@ def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates) -> None:
 
 
 def _by_output(places: Tensor) -> Tensor:
-    """Return the place of each output, from those of a weight's elements: outputs are its only long axis or the first."""
+    """Return the place of each output, from those of a weight's elements: along its first axis that is not of one."""
     axis = 1 if places.dim() > 2 and places.shape[0] == 1 < places.shape[1] else 0
     return places.movedim(axis, 0).reshape(places.shape[axis], -1)[:, 0]
 

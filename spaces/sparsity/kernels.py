@@ -1,7 +1,7 @@
 """Masks on the kernels that ship: all branches of a block share one, so that what it takes out stays out after fusion.
 
-A sum of sparse branches is not sparse, so the mask has the form of the fused kernel. Single convolutions keep it in their
-own weights, which are set to zero after each step; branches that are products of two kernels multiply the product.
+A sum of sparse branches is not sparse, so the mask has the form of the fused kernel. Single convolutions keep it in
+their own weights, which are set to zero after each step; branches that are products of two kernels mask the product.
 """
 
 from __future__ import annotations
@@ -195,8 +195,9 @@ class MaskedIdentity(Branch):
         self.register_buffer("mask", torch.ones(shape.out_channels))
 
     def set_mask(self, mask: Tensor) -> None:
-        offset = self.shape.offset((1,) * self.shape.spatial_dims)
-        self.mask.copy_(mask[(slice(None), slice(None), *offset)].diagonal())
+        for offset in reversed(self.shape.offset((1,) * self.shape.spatial_dims)):
+            mask = mask[..., offset]
+        self.mask.copy_(mask.diagonal())
 
     def forward(self, padded: Tensor) -> Tensor:
         x = _crop(padded, self.shape, (1,) * self.shape.spatial_dims)
@@ -258,6 +259,7 @@ class MaskedProduct(Branch):
         y = convolve(padded, weight, bias, stride=shape.stride, dilation=shape.dilation, groups=shape.groups)
         return self._norm(y)
 
+    @torch.no_grad()
     def kernel_and_bias(self) -> KernelAndBias:
         return fold_batch_norm(self._masked_product(self._first.kernel_and_bias()), statistics_of(self._norm))
 

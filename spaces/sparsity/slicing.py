@@ -1,8 +1,8 @@
 """Channels taken out of a fused network for real: smaller kernels, and nothing else computed.
 
-Why not `torch-pruning`: its graph comes from a backward pass, so that it knows no skeleton on ``meta``, and it leaves the
-constants that removed channels still give to their readers; both are what a figure before training and an equal answer
-after it hang on.
+Why not `torch-pruning` (1.6): its graph comes from a backward pass, so that it knows no skeleton on ``meta``, and it
+drops the constants that removed channels still give to their readers; a figure before training and an equal answer
+after it hang on both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ..fusion import FusionReport, compare
 from .flow import STAYS, Flow, flow_of
 from .widths import Width, level_at, widths_of
 
@@ -44,9 +45,9 @@ def slice_zeros(
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy of a fused network in eval mode without the channels whose kernels are all zero, and a report.
 
-    It computes the same: what such a channel still gives, its bias after activations, goes into the biases of the layers
-    that read it; where padding makes that inexact the channel stays. At least ``kept`` channels of each width stay, one
-    each by default.
+    It computes the same: what such a channel still gives, its bias after activations, goes into the biases of the
+    layers that read it; where padding makes that inexact the channel stays. At least ``kept`` channels of each width
+    stay, one each by default.
     """
     flow = flow_of(fused, input_shape, with_values=True)
     labels = flow.labels()
@@ -76,6 +77,21 @@ def sliced_to_levels(
     sliced = copy.deepcopy(fused)
     _cut(sliced, flow, removed[flow.labels()])
     return sliced, _report(flow, widths, removed)
+
+
+def slice_to_shipped(
+    model: nn.Module, fused: nn.Module, samples: Tensor, levels: Sequence[float]
+) -> tuple[nn.Module, FusionReport]:
+    """Return the fused form of a model, which was trained to these levels, sliced to them, and how it compares with it.
+
+    ``samples`` are (batch, *input_shape). Raises RuntimeError where fewer channels can go than the levels say.
+    """
+    input_shape = tuple(samples.shape[1:])
+    kept = kept_at(widths_of(flow_of(fused, input_shape)), levels)
+    sliced, slicing = slice_zeros(fused, input_shape, kept)
+    if slicing.channels - slicing.removed != sum(kept):
+        raise RuntimeError(f"{slicing.channels - slicing.removed} channels are left, and {sum(kept)} would ship")
+    return sliced, compare(model, sliced, samples)
 
 
 def kept_at(widths: Sequence[Width], levels: Sequence[float]) -> list[int]:

@@ -36,9 +36,7 @@ def widths_of(flow: Flow) -> list[Width]:
     for label in sorted(layers_of):
         if label != STAYS:
             by_layers.setdefault(tuple(layers_of[label]), []).append(label)
-    return [
-        Width(torch.tensor(members), layers[0] / len(flow.layers)) for layers, members in by_layers.items()
-    ]
+    return [Width(torch.tensor(members), layers[0] / len(flow.layers)) for layers, members in by_layers.items()]
 
 
 def level_at(levels: Sequence[float], depth: float) -> float:

@@ -202,7 +202,9 @@ def test_the_network_is_left_as_it_was() -> None:
 
 
 def test_levels_are_of_equal_parts_of_the_depth() -> None:
-    network = nn.Sequential(*[layer for _ in range(5) for layer in (conv(8, 8), nn.ReLU())], nn.Flatten(), nn.Linear(200, 2))
+    network = nn.Sequential(
+        *[layer for _ in range(5) for layer in (conv(8, 8), nn.ReLU())], nn.Flatten(), nn.Linear(200, 2)
+    )
     sliced, _ = sliced_to_levels(network.eval(), (8, 5, 5), (0.0, 0.5, 0.75))
     assert [sliced[index].out_channels for index in range(0, 10, 2)] == [8, 8, 4, 4, 2]
 
@@ -217,7 +219,9 @@ def attention() -> nn.Module:
             q, k, v = (layer(x) for layer in (self.query, self.key, self.value))
             return x + self.out(torch.softmax(q @ k.mT, -1) @ v)
 
-    return nn.Sequential(nn.Linear(5, 8), Attention(), nn.Linear(8, 16), nn.SiLU(), nn.Linear(16, 8), nn.Flatten(), nn.Linear(48, 2))
+    return nn.Sequential(
+        nn.Linear(5, 8), Attention(), nn.Linear(8, 16), nn.SiLU(), nn.Linear(16, 8), nn.Flatten(), nn.Linear(48, 2)
+    )
 
 
 def test_attention_of_one_head() -> None:
