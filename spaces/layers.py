@@ -99,3 +99,7 @@ class Grouped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parts = zip(self.layers, x.split(self.sizes, dim=1), strict=True)
         return torch.cat([layer(part) for layer, part in parts], dim=1)
+
+    def fit_to_layers(self) -> None:
+        """Split where the layers, of which channels were removed, now want it."""
+        self.sizes = [layer.in_channels for layer in self.layers]  # type: ignore[misc]
