@@ -23,7 +23,7 @@ START_LOG_ALPHA = 2.0
 """Of each gate: open with a probability of 97 %."""
 GATES_RATE = 100.0
 """The gates' learning rate over that of weights: they have a few hundred steps to decide in."""
-MULTIPLIER_RATE = 0.5
+MULTIPLIER_RATE = 1.5
 LARGEST_LOG_ALPHA = 4.6
 """Beyond it a gate is so surely open or shut that no gradient reaches it."""
 LEAST_FACTOR = 0.1
