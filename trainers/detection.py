@@ -215,12 +215,22 @@ def _near_one(count: int) -> np.ndarray:
 
 
 def operating_point(points: Sequence[CurvePoint], false_alarms_per_hour: float) -> CurvePoint:
-    """The point with the fewest misses among those with at most so many false alarms an hour; the highest threshold.
+    """The point with the fewest misses among those with at most so many false alarms an hour, then the fewest of these.
 
-    Where even the highest threshold alarms more often, a detector that is never woken: every word is missed.
+    Of thresholds that are alike in both, the middle one in log-odds: another stream's words score somewhat lower and
+    its other sounds somewhat higher than those that were counted. Where even the highest threshold alarms more often, a
+    detector that is never woken: every word is missed.
     """
     held = [point for point in points if point.counts.false_alarms_per_hour <= false_alarms_per_hour]
     if not held:
         counts = points[-1].counts
         return CurvePoint(1.0, Counts(counts.words, counts.words, 0, counts.hours))
-    return min(held, key=lambda point: (point.counts.misses, -point.threshold))
+    fewest = min((point.counts.misses, point.counts.false_alarms) for point in held)
+    alike = [point for point in held if (point.counts.misses, point.counts.false_alarms) == fewest]
+    middle = (_log_odds(alike[0].threshold) + _log_odds(alike[-1].threshold)) / 2
+    return min(alike, key=lambda point: abs(_log_odds(point.threshold) - middle))
+
+
+def _log_odds(probability: float) -> float:
+    held = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(held / (1 - held))
