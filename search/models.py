@@ -10,6 +10,8 @@ from torch import nn
 from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy
 from ..spaces.space import Candidate, SearchSpace, load_space
+from ..spaces.sparsity.slicing import sliced_to_levels
+from ..spaces.sparsity.space import Sparsity
 from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
@@ -56,9 +58,18 @@ def _refuse_free_operators(profile: Profile) -> None:
 
 
 def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the fused model without weights, on torch's ``meta`` device, in eval mode."""
+    """Return the model that would ship without weights, on torch's ``meta`` device, in eval mode: fused and sliced."""
     with torch.device("meta"):
-        return fused_copy(space.build(candidate, input_shape, classes).eval())
+        fused = fused_copy(space.build(candidate, input_shape, classes).eval())
+    return _sliced(fused, candidate, input_shape)
+
+
+def _sliced(fused: nn.Module, candidate: Candidate, input_shape: tuple[int, ...]) -> nn.Module:
+    """Return an untrained fused model with as many channels as the candidate ships with."""
+    sparsity = Sparsity.of(candidate.sparsity())
+    if sparsity is None or not sparsity.cuts_channels:
+        return fused
+    return sliced_to_levels(fused, input_shape, sparsity.levels)[0]
 
 
 def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> nn.Module:
@@ -76,7 +87,9 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
         raise UserError(f"trial {record.number}: its weights are broken ({folder.place(WEIGHTS)}: {error})") from error
     data = data_of(ledger.header(), record.candidate)
     space = load_space(config.space)
-    model = fused_copy(space.build(record.candidate, tuple(data["input_shape"]), len(data["labels"])).eval())
+    input_shape = tuple(data["input_shape"])
+    fused = fused_copy(space.build(record.candidate, input_shape, len(data["labels"])).eval())
+    model = _sliced(fused, record.candidate, input_shape)
     model.load_state_dict(weights)
     return model
 

@@ -105,7 +105,7 @@ class Classification(Task):
         return Form(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
-        return error_rate(model, dataset.validation, device=device)
+        return error_rate(fused_copy(model.eval()), dataset.validation, device=device)
 
     def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
         splits = {"error": dataset.validation, "test_error": dataset.test}

@@ -17,11 +17,14 @@ import torch
 from ray import tune
 
 from ..spaces.errors import UserError
-from ..spaces.fusion import fuse
+from ..spaces.fusion import FusionReport, fuse
 from ..spaces.space import Candidate, SearchSpace
+from ..spaces.sparsity.slicing import slice_to_shipped
+from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
 from ..trainers.judgement import Judgement
 from ..trainers.quantization import fine_tune_int8
+from ..trainers.sparsity import sparsifier_of
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .devices.extras import MissingExtraError
@@ -149,7 +152,9 @@ class CandidateTrainable(tune.Trainable):
         torch.manual_seed(seed)
         model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
         config = job.training.overridden(self._candidate.training())
-        trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device)
+        sparsity = Sparsity.of(self._candidate.sparsity())
+        sparsifier = None if sparsity is None else sparsifier_of(sparsity)
+        trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier)
         saved = self._checkpoints.newest(self._notes.append)
         if saved is not None:
             trainer.load_state_dict(saved["trainer"])
@@ -162,11 +167,11 @@ class CandidateTrainable(tune.Trainable):
         model = trainer.model.eval().cpu()
         samples = torch.from_numpy(dataset.validation.features[:FUSION_SAMPLES].copy()).float()
         fused, report = fuse(model, samples)
-        if not report.ok:
-            raise RuntimeError(
-                f"the fused model differs from the trained one by {report.largest_relative_difference:.2g} "
-                f"(relative; tolerance {report.tolerance:g})"
-            )
+        _refuse_difference("fused", report)
+        sparsity = Sparsity.of(self._candidate.sparsity())
+        if sparsity is not None and sparsity.cuts_channels:
+            fused, report = slice_to_shipped(model, fused, samples, sparsity.levels)
+            _refuse_difference("sliced", report)
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
         target = self._job.target
         shipped = None if target is None else self._judge_quantised(fused, target)
@@ -209,6 +214,14 @@ class CandidateTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
+
+
+def _refuse_difference(form: str, report: FusionReport) -> None:
+    if not report.ok:
+        raise RuntimeError(
+            f"the {form} model differs from the trained one by {report.largest_relative_difference:.2g} "
+            f"(relative; tolerance {report.tolerance:g})"
+        )
 
 
 @contextmanager

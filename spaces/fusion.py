@@ -62,10 +62,16 @@ def fuse(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, FusionReport]:
     ``report.ok``: this function never hides a difference.
     """
     fused = fused_copy(model)
-    before, after = model(inputs), fused(inputs)
+    return fused, compare(model, fused, inputs)
+
+
+@torch.no_grad()
+def compare(model: nn.Module, shipped: nn.Module, inputs: Tensor) -> FusionReport:
+    """Return how far what ships of a model, both in eval mode, is from it on ``inputs`` (batch, *input_shape)."""
+    before, after = model(inputs), shipped(inputs)
     absolute = (before - after).abs().max().item()
     # An all-zero output would divide by zero; any difference from it is then infinitely large, as it should be.
     magnitude = before.abs().max().item()
     relative = absolute / magnitude if magnitude else (0.0 if absolute == 0 else float("inf"))
     blocks = sum(isinstance(module, Fusable) for module in model.modules())
-    return fused, FusionReport(absolute, relative, TOLERANCES[before.dtype], blocks)
+    return FusionReport(absolute, relative, TOLERANCES[before.dtype], blocks)

@@ -21,6 +21,8 @@ Value = bool | int | float | str
 TRAINING_PREFIX = "training."
 FRONT_END = "front_end"
 FRONT_END_PREFIX = FRONT_END + "."
+SPARSITY = "sparsity"
+SPARSITY_PREFIX = SPARSITY + "."
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,10 @@ class Candidate(Mapping[str, Value]):
         """Return the parameters ``front_end.*``, without their prefix: overrides of the data's front end."""
         return self._below(FRONT_END_PREFIX)
 
+    def sparsity(self) -> dict[str, Value]:
+        """Return the parameters ``sparsity.*``, without their prefix: see :class:`.sparsity.space.Sparsity`."""
+        return self._below(SPARSITY_PREFIX)
+
     def _below(self, prefix: str) -> dict[str, Value]:
         return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
 
@@ -206,7 +212,8 @@ class SearchSpace(ABC):
         """Return all parameters, each parent before its children.
 
         A name ``training.X`` overrides the trainer's setting ``X`` for that candidate. A name ``front_end.X`` does so
-        for the field ``X`` of the data's front end; its dimension is a :class:`Choice`, and it has no parent.
+        for the field ``X`` of the data's front end; its dimension is a :class:`Choice`, and it has no parent. Names
+        ``sparsity.*`` are those of :class:`.sparsity.space.WithSparsity`.
         """
 
     @abstractmethod
@@ -269,50 +276,35 @@ class SearchSpace(ABC):
 
 
 @dataclass(frozen=True)
-class WithFrontEnd(SearchSpace):
-    """Another space, of whose candidates each has a front end of its own."""
+class Wrapper(SearchSpace):
+    """Another space, whose candidates have more parameters than those that build their network."""
 
     space: SearchSpace
-    front_end: Mapping[str, Choice]
-    """By field of the front end."""
 
     def __post_init__(self) -> None:
         # A candidate is of the space that builds its network.
         object.__setattr__(self, "name", self.space.name)
 
     @classmethod
-    def of(cls, space: SearchSpace, settings: object) -> WithFrontEnd:
-        """Return the space with the config's ``front_end``: a list of numbers, or one, for each field."""
-        if not isinstance(settings, Mapping) or not settings:
-            raise UserError(f"space.{FRONT_END} {settings!r}: must be fields with their options (try bands: [20, 40])")
-        if own := [field for field in settings if field in space.front_end_options()]:
-            raise UserError(f"space.{FRONT_END}.{own[0]}: {space.name} has this dimension itself (take the key out)")
-        return cls(space, {str(field): _front_end_choice(field, setting) for field, setting in settings.items()})
+    @abstractmethod
+    def of(cls, space: SearchSpace, settings: object) -> Wrapper:
+        """Return a space with what the config says under its key; :class:`UserError` for what cannot be."""
+
+    @abstractmethod
+    def own_parameters(self) -> tuple[Parameter, ...]:
+        """Return what is added, each parent before its children."""
 
     def parameters(self) -> tuple[Parameter, ...]:
-        own = tuple(Parameter(FRONT_END_PREFIX + field, choice) for field, choice in self.front_end.items())
-        return (*self.space.parameters(), *own)
+        return (*self.space.parameters(), *self.own_parameters())
 
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         return self.space.build(candidate, input_shape, classes)
 
 
-def _front_end_choice(field: str, setting: object) -> Choice:
-    options = setting if isinstance(setting, list | tuple) else (setting,)
-    place = f"space.{FRONT_END}.{field} {setting!r}"
-    if not options or not all(isinstance(o, int | float) and not isinstance(o, bool) for o in options):
-        raise UserError(f"{place}: must be a number or a list of numbers")
-    # 10 and 10.0 are the same option, however a config writes it.
-    whole = tuple(int(o) if float(o).is_integer() else o for o in options)
-    if len(set(whole)) < len(whole):
-        raise UserError(f"{place}: names an option twice")
-    return Choice(whole)
-
-
 BUILT_IN = {
     "repcnn": "repareto.spaces.repcnn:RepCNN",
-    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "bc_resnet": "repareto.spaces.peers.bc_resnet:BCResNet",
+    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "ds_cnn": "repareto.spaces.peers.ds_cnn:DSCNN",
     "matchboxnet": "repareto.spaces.peers.matchboxnet:MatchboxNet",
     "mixed_kernels": "repareto.spaces.peers.mixed_kernels:MixedKernels",
@@ -320,11 +312,17 @@ BUILT_IN = {
     "tc_resnet8": "repareto.spaces.peers.tc_resnet:TCResNet8",
 }
 
+WRAPPERS = {
+    FRONT_END: "repareto.spaces.front_end:WithFrontEnd",
+    SPARSITY: "repareto.spaces.sparsity.space:WithSparsity",
+}
+"""By the key of a config's ``space`` that asks for one."""
+
 
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
 
-    ``settings["front_end"]`` adds dimensions of the front end to any space, see :class:`WithFrontEnd`.
+    The keys of ``WRAPPERS`` add dimensions to any space.
     Raises :class:`UserError` that names the setting, its value and what would be admitted.
     """
     name = settings["name"]
@@ -334,10 +332,10 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     changes: dict[str, Any] = {}
     for key, setting in settings.items():
-        if key in ("name", FRONT_END):
+        if key == "name" or key in WRAPPERS:
             continue
         if key not in defaults:
-            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, FRONT_END])})")
+            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, *WRAPPERS])})")
         try:
             default = defaults[key]
             changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
@@ -346,5 +344,9 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [key for key in needed if key not in changes]:
         raise UserError(f"space.{missing[0]}: this key is needed by {name}")
-    space = cls(**changes)
-    return WithFrontEnd.of(space, settings[FRONT_END]) if FRONT_END in settings else space
+    space: SearchSpace = cls(**changes)
+    for key in WRAPPERS:
+        if key in settings:
+            wrapper: type[Wrapper] = load_class(key, WRAPPERS, "wrapper")
+            space = wrapper.of(space, settings[key])
+    return space

@@ -220,8 +220,7 @@ def _suspects(heard: ScoredStream, stream: SoundStream, detector: Detector) -> l
         smoothed[(times >= start) & (times <= end + heard.patience_seconds)] = 0.0
     # A window and what is averaged look back: the middle of what was heard tells the recording.
     middles = np.maximum(0.0, times - heard.patience_seconds / 2)
-    for start, end in stream.made:
-        smoothed[(middles >= start) & (middles < end)] = 0.0
+    smoothed[stream.is_made(middles)] = 0.0
     found = []
     for _ in range(SUSPECTS):
         place = int(smoothed.argmax())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .data.dataset import Dataset
+from .sparsity.weights import HeldZeros
 from .supervised import SupervisedTrainer, TrainingConfig
 
 PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -30,12 +31,12 @@ def fine_tune_int8(
 ) -> nn.Module:
     """Train a fused model on for ``epochs`` with rounded weights and activations; return it in eval mode on the CPU.
 
-    The model is changed and stays float32: its weights are quantised when it is converted. Raises
+    The model is changed and stays float32: its weights are quantised when it is converted. Zeros stay zeros. Raises
     :class:`~repareto.trainers.supervised.TrainingDivergedError`.
     """
     config = replace(config, epochs=epochs, learning_rate=config.learning_rate * LEARNING_RATE_SHARE)
     with rounded(fused):
-        trainer = SupervisedTrainer(fused, dataset, config, seed=seed, device=device)
+        trainer = SupervisedTrainer(fused, dataset, config, seed=seed, device=device, sparsifier=HeldZeros())
         for _ in range(epochs):
             trainer.train_epoch()
     return fused.eval().cpu()

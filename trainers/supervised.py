@@ -18,6 +18,9 @@ from .augment import Augment
 from .batches import batches_of_like_length, random_batches
 from .data.dataset import Dataset, Split
 from .losses import loss_of
+from .sparsity.base import Sparsifier
+
+SPARSIFIER_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,18 @@ class SupervisedTrainer:
     """Trains ``model`` on ``dataset.train`` with AdamW, a cosine schedule and label smoothing.
 
     All random numbers of the data order and of augmentation come from a generator seeded with ``seed``; the caller
-    seeds torch itself before it builds the model, for initial weights and dropout.
+    seeds torch itself before it builds the model, for initial weights and dropout. A ``sparsifier`` changes the model.
     """
 
     def __init__(
-        self, model: nn.Module, dataset: Dataset, config: TrainingConfig, *, seed: int, device: str = "cpu"
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        device: str = "cpu",
+        sparsifier: Sparsifier | None = None,
     ) -> None:
         # Convolutions train faster in this order (benchmarks/LOG.md).
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,12 +106,16 @@ class SupervisedTrainer:
         self._noise = None if dataset.noise is None else _tensor(dataset.noise).to(self.device)
         is_audio = dataset.front_end["kind"] == "log_mel"
         self._augment = config.augment.fitted_to(dataset.front_end) if is_audio else None
-        self._optimizer = torch.optim.AdamW(
-            _parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True
-        )
         # A last batch of one is left out, see batches.py.
         full_batches, rest = divmod(len(self._labels), config.batch_size)
         steps = (full_batches + (rest > 1)) * config.epochs
+        self._sparsifier = sparsifier
+        own_groups: list[dict[str, Any]] = []
+        if sparsifier is not None:
+            sparsifier.start(model, self._some_examples(), steps)
+            own_groups = sparsifier.parameter_groups(config.learning_rate)
+        groups = _parameter_groups(model, config.weight_decay, own_groups)
+        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         warmup = max(1, round(steps * config.warmup_fraction))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: _warmup_then_cosine(step, warmup, steps)
@@ -116,16 +130,29 @@ class SupervisedTrainer:
             with self._autocast():
                 loss = self._loss(self.model, features, labels)
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            self._with_penalty(loss).backward()
             self._optimizer.step()
             self._schedule.step()
+            if self._sparsifier is not None:
+                self._sparsifier.after_step()
             total += loss.detach() * len(labels)
         self.epoch += 1
+        if self._sparsifier is not None and self.epoch == self.config.epochs:
+            self._sparsifier.finish()
         # Looked at once an epoch: a look at every step would make a GPU wait.
         mean = total.item() / len(self._labels)
         if not math.isfinite(mean):
             raise TrainingDivergedError(f"the loss is {mean} in epoch {self.epoch}")
         return EpochResult(self.epoch, mean, time.perf_counter() - start)
+
+    def _with_penalty(self, loss: Tensor) -> Tensor:
+        penalty = None if self._sparsifier is None else self._sparsifier.penalty()
+        return loss if penalty is None else loss + penalty
+
+    def _some_examples(self) -> Tensor:
+        """Return training data from all over the split, which may be in the order of its labels."""
+        step = max(1, len(self._features) // SPARSIFIER_EXAMPLES)
+        return self._features[::step][:SPARSIFIER_EXAMPLES].float()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         noise = self._noise
@@ -157,6 +184,8 @@ class SupervisedTrainer:
             "generator": self._generator.get_state(),
             "torch_generator": torch.get_rng_state(),
         }
+        if self._sparsifier is not None:
+            state["sparsifier"] = self._sparsifier.state_dict()
         if self.device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(self.device)
         return state
@@ -167,6 +196,8 @@ class SupervisedTrainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        if self._sparsifier is not None:
+            self._sparsifier.load_state_dict(state["sparsifier"])
         self._generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch_generator"].cpu())
         if self.device.type == "cuda":
@@ -198,10 +229,17 @@ def _on_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
     return _tensor(split.features).to(device), _tensor(split.labels).to(device)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    kernels = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _parameter_groups(model: nn.Module, weight_decay: float, own_groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: ``own_groups`` and, of all other parameters, kernels and the rest."""
+    elsewhere = {id(parameter) for group in own_groups for parameter in group["params"]}
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in elsewhere]
+    kernels = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() <= 1]
+    return [
+        {"params": kernels, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+        *own_groups,
+    ]
 
 
 def _warmup_then_cosine(step: int, warmup: int, steps: int) -> float:

@@ -15,7 +15,7 @@ from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Int
-from repareto.trainers.data.dataset import Dataset, SoundStream, Split
+from repareto.trainers.data.dataset import Dataset, SoundStream, Source, Split
 from repareto.trainers.detection import DetectionTask
 from repareto.trainers.supervised import error_rate
 from repareto.trainers.tokens import TranscriptionTask, padded
@@ -34,7 +34,7 @@ def dataset(*, detects: bool) -> Dataset:
         return Dataset("made", LABELS, split, split, split, FRONT_END)
     words = np.array([[1.0, 1.5], [4.0, 4.4]])
     streams = {
-        name: SoundStream(rng.standard_normal((6, 600)).astype(np.float16), words, ((0.0, "a.wav"),))
+        name: SoundStream(rng.standard_normal((6, 600)).astype(np.float16), words, (Source(0.0, "a.wav"),))
         for name in ("validation", "test")
     }
     return Dataset(

@@ -6,19 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from repareto.search.checkpoints import SLOTS
 from repareto.search.devices.extras import MissingExtraError
 from repareto.search.devices.host.devices import HostOnnxRuntimeInt8
 from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
+from repareto.search.models import fused_skeleton
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces import load_space
 from repareto.spaces.branches import BranchedConv
 from repareto.spaces.errors import UserError
+from repareto.spaces.space import SearchSpace
 from repareto.trainers.data.digits import Digits
 from repareto.trainers.data.front_ends import Datasets
-from repareto.trainers.supervised import TrainingConfig
+from repareto.trainers.supervised import TrainingConfig, error_rate
 
 SPACE = load_space({"name": "repcnn", "stages": 1, "width": [4, 8], "blocks": 1, "kernel": 3})
 
@@ -29,12 +32,12 @@ def dataset():
 
 
 def worker(
-    dataset, folder: Path, number: int = 3, study_id: str = "a study", target=None, **training
+    dataset, folder: Path, number: int = 3, study_id: str = "a study", target=None, space=SPACE, **training
 ) -> CandidateTrainable:
     training = TrainingConfig(epochs=3, **training)
-    job = Job(SPACE, training, study_id, Files(str(folder)), seed=0, threads=1, device="cpu", target=target)
+    job = Job(space, training, study_id, Files(str(folder)), seed=0, threads=1, device="cpu", target=target)
     trainable = CandidateTrainable.__new__(CandidateTrainable)
-    trainable.setup({"number": number, "candidate": SPACE.middle().to_json()}, job, Datasets.single(dataset))
+    trainable.setup({"number": number, "candidate": space.middle().to_json()}, job, Datasets.single(dataset))
     return trainable
 
 
@@ -85,6 +88,39 @@ def test_fine_tuning_changes_what_ships_and_nothing_else(dataset, tmp_path):
     assert files[0] != files[1]
     for key in ("float32_error", "float32_test_error"):
         assert tuned["figures"][key] == plain["figures"][key]
+
+
+def sparse(**sparsity) -> SearchSpace:
+    narrow = {"stages": 1, "width": 8, "blocks": 1, "kernel": 3, "conv_branches": 2, "identity": True}
+    return load_space({"name": "repcnn", **narrow, "sparsity": sparsity})
+
+
+@pytest.mark.parametrize("method", ["magnitude", "l0"])
+def test_what_channels_are_left_is_known_before_training(dataset, tmp_path, method):
+    space = sparse(method=method, granularity="channel", level=0.6)
+    train(worker(dataset, tmp_path, space=space))
+    weights = unseal(folder_of(tmp_path).read(WEIGHTS))
+    skeleton = fused_skeleton(space, space.middle(), dataset.input_shape, len(dataset.labels))
+    assert {name: tensor.shape for name, tensor in weights.items()} == {
+        name: tensor.shape for name, tensor in skeleton.state_dict().items()
+    }
+    assert weights["0.weight"].shape[0] == 3, "of 8 channels"
+    skeleton.to_empty(device="cpu").load_state_dict(weights)
+    scored = json.loads(folder_of(tmp_path).read(MEASUREMENT))["result"]["measurement"]
+    assert json.loads(scored)["figures"]["test_error"] == error_rate(skeleton, dataset.test)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_zeros_are_shipped_even_after_fine_tuning(dataset, tmp_path, epochs):
+    space = sparse(method="csp", granularity="weight", level=0.75)
+    target = HostOnnxRuntimeInt8()
+    train(worker(dataset, tmp_path, space=space, target=target, quantization_aware_epochs=epochs))
+    weights = unseal(folder_of(tmp_path).read(WEIGHTS))
+    assert (weights["0.weight"] != 0).float().mean() == 0.25
+    model = onnx.load_model_from_string(folder_of(tmp_path).read(target.file_name))
+    kernels = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    # The depthwise kernel is dense; of the other two at least what was taken out is zero.
+    assert sorted((kernel == 0).mean() >= 0.75 for kernel in kernels) == [False, True, True]
 
 
 def test_a_killed_worker_goes_on_as_if_it_had_not_been(dataset, tmp_path):

@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from ...spaces.errors import UserError
-from .dataset import Dataset, SoundStream, Split
+from .dataset import Dataset, SoundStream, Source, Split
 
 # Raise it whenever the same settings come to mean other bytes.
 FORMAT_VERSION = 1
@@ -80,8 +80,8 @@ def _read(path: Path) -> Dataset | None:
         return None
 
 
-def _sources(rows: Any) -> tuple[tuple[float, str], ...]:
-    return tuple((float(seconds), str(name)) for seconds, name in rows)
+def _sources(rows: Any) -> tuple[Source, ...]:
+    return tuple(Source(float(start), str(name), float(offset)) for start, name, offset in rows)
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,26 +35,38 @@ MADE = (PAUSE, SYNTHETIC_SPEECH)
 """Sources of a stream that are no recordings."""
 
 
+class Source(NamedTuple):
+    """What is heard of a stream from one time on."""
+
+    start_seconds: float
+    """In the stream."""
+    name: str
+    """Of the recording."""
+    offset_seconds: float = 0.0
+    """Where in that recording it begins."""
+
+
 @dataclass(frozen=True)
 class SoundStream:
     """A long sound: ``features`` of shape (bands, frames), and start and end in seconds of each wake word in it."""
 
     features: np.ndarray
     words: np.ndarray
-    """Of shape (w, 2)."""
-    sources: tuple[tuple[float, str], ...] = ()
-    """From which second on which recording is heard."""
+    """Of shape (w, 2), ascending."""
+    sources: tuple[Source, ...] = ()
+    """What is heard when, ascending."""
 
-    @property
-    def made(self) -> list[tuple[float, float]]:
-        """From when to when something is heard that is no recording."""
-        ends = [start for start, _ in self.sources[1:]] + [float("inf")]
-        return [(start, end) for (start, name), end in zip(self.sources, ends, strict=True) if name in MADE]
+    def is_made(self, seconds: np.ndarray) -> np.ndarray:
+        """Whether at each of these times (n,) something is heard that is no recording."""
+        made = np.array([False, *(source.name in MADE for source in self.sources)])
+        answer: np.ndarray = made[np.searchsorted([source.start_seconds for source in self.sources], seconds, "right")]
+        return answer
 
     def source_at(self, seconds: float) -> str:
         """The recording that is heard then, and the second in it."""
-        started, name = max((place for place in self.sources if place[0] <= seconds), default=(0.0, "the stream"))
-        return f"{name} at {seconds - started:.1f} s"
+        place = bisect_right(self.sources, seconds, key=lambda source: source.start_seconds)
+        source = self.sources[place - 1] if place else Source(0.0, "the stream")
+        return f"{source.name} at {source.offset_seconds + seconds - source.start_seconds:.1f} s"
 
 
 @dataclass(frozen=True)

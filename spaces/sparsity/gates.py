@@ -1,0 +1,126 @@
+"""A factor for each channel of a network in training: what is zero can be sliced away at the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..branches import Fusable
+from ..fusion import fused_copy
+from .flow import flow_of
+from .widths import Width, widths_of
+
+
+class Gates(nn.Module):
+    """The factors of all channels of a network's widths, width after width: here masks, of ones at first."""
+
+    mask: Tensor
+
+    def __init__(self, widths: Sequence[Width]) -> None:
+        super().__init__()
+        self.sizes = [len(width.labels) for width in widths]
+        self.register_buffer("mask", torch.ones(sum(self.sizes)))
+
+    def factors(self) -> Tensor:
+        """Return the factor of each channel, (channels,)."""
+        return self.mask
+
+    def by_width(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Split values of all channels into those of each width."""
+        return values.split(self.sizes)
+
+
+class Gated(Fusable):
+    """A layer whose outputs are multiplied by the factors of their channels, before training and fusion alike."""
+
+    outputs: Tensor
+
+    def __init__(self, layer: nn.Module, gates: Gates, outputs: Tensor, weights: dict[str, Tensor], axis: int) -> None:
+        """``outputs`` are the places of the layer's outputs among the factors, ``weights`` those of each element of the
+        fused layer's parameters that makes them; one place beyond the last has the factor 1."""
+        super().__init__()
+        self.layer, self.gates, self.axis, self._weights = layer, gates, axis, weights
+        self.register_buffer("outputs", outputs, persistent=False)
+
+    def _factors(self) -> Tensor:
+        factors = self.gates.factors()
+        return torch.cat([factors, factors.new_ones(1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        by_axis = [1] * y.dim()
+        by_axis[self.axis] = -1
+        return y * self._factors()[self.outputs].reshape(by_axis)
+
+    @torch.no_grad()
+    def fused(self) -> nn.Module:
+        """Return the layer's own fused form, the factors in its weights."""
+        fused = self.layer.fused() if isinstance(self.layer, Fusable) else copy.deepcopy(self.layer)
+        factors = self._factors()
+        for name, places in self._weights.items():
+            parameter = fused.get_parameter(name)
+            parameter.data = (parameter.data * factors[places.to(factors.device)].to(parameter.dtype)).contiguous()
+        return fused
+
+
+def widths_of_model(model: nn.Module, input_shape: Sequence[int]) -> list[Width]:
+    """Return the widths of the network that a model in training becomes by fusion."""
+    return widths_of(flow_of(fused_skeleton_of(model), input_shape))
+
+
+def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates) -> None:
+    """Put ``gates`` (of :func:`widths_of_model`) behind each layer of a model whose channels can go, in place."""
+    skeleton = fused_skeleton_of(model)
+    flow = flow_of(skeleton, input_shape)
+    labels, widths = flow.labels(), widths_of(flow)
+    places = torch.full((flow.count,), sum(gates.sizes))
+    places[torch.cat([width.labels for width in widths])] = torch.arange(sum(gates.sizes))
+    parameters = dict(skeleton.named_parameters())
+    sites: dict[str, dict[str, Tensor]] = {}
+    for name, roles in flow.owners.items():
+        numbers = roles.get("writes", roles.get("tied"))
+        if numbers is not None and name in parameters:
+            site = site_of(model, name)
+            own = places[labels[numbers]].reshape(parameters[name].shape)
+            sites.setdefault(site, {})[name[len(site) + 1 :]] = own
+    linear = {site_of(model, layer.weight) for layer in flow.layers if parameters[layer.weight].dim() == 2}
+    for site, weights in sites.items():
+        module = model.get_submodule(site)
+        is_gateable = isinstance(module, Fusable | nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d)
+        outputs = _by_output(next(iter(weights.values())))
+        if is_gateable and bool((outputs < sum(gates.sizes)).any()):
+            gated = Gated(module, gates, outputs, weights, axis=-1 if site in linear else 1)
+            replace_submodule(model, site, gated.train(module.training))
+
+
+def _by_output(places: Tensor) -> Tensor:
+    """Return the place of each output, from those of a weight's elements: along its first axis that is not of one."""
+    axis = 1 if places.dim() > 2 and places.shape[0] == 1 < places.shape[1] else 0
+    return places.movedim(axis, 0).reshape(places.shape[axis], -1)[:, 0]
+
+
+def site_of(model: nn.Module, name: str) -> str:
+    """Return the name of the module in training that makes a parameter of the fused model."""
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        prefix = ".".join(parts[:depth])
+        if isinstance(model.get_submodule(prefix), Fusable):
+            return prefix
+    return ".".join(parts[:-1])
+
+
+def replace_submodule(model: nn.Module, name: str, new: nn.Module) -> None:
+    """Put another module in the place of one, everywhere that it is used."""
+    old = model.get_submodule(name)
+    for module in list(model.modules()):
+        for child_name, child in module._modules.items():
+            if child is old and module is not new:
+                module._modules[child_name] = new
+
+
+def fused_skeleton_of(model: nn.Module) -> nn.Module:
+    """Return what a model in training becomes by fusion, without weights."""
+    return fused_copy(copy.deepcopy(model).eval()).to("meta")

@@ -1,0 +1,109 @@
+"""Sparsity as dimensions of any search space: which method takes out how much of what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError, nearest_hint
+from ..space import SPARSITY, SPARSITY_PREFIX, Choice, Float, Parameter, SearchSpace, Value, Wrapper
+
+NONE = "none"
+WEIGHT, CHANNEL = "weight", "channel"
+METHODS: Mapping[str, tuple[str, ...]] = {
+    NONE: (),
+    "magnitude": (WEIGHT, CHANNEL),
+    "one_shot": (WEIGHT, CHANNEL),
+    "random": (WEIGHT, CHANNEL),
+    "csp": (WEIGHT,),
+    "csp_weights": (WEIGHT,),
+    "admm": (WEIGHT,),
+    "l0": (CHANNEL,),
+    "group_lasso": (CHANNEL,),
+}
+"""What each method can take out; they are in :mod:`repareto.trainers.sparsity`."""
+PARTS = 3
+"""Of a network, by depth, that have levels of their own where a config says ``per_stage``."""
+LARGEST_LEVEL = 0.99
+KEYS = ("method", "level", "granularity", "per_stage")
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """What is taken out of one candidate."""
+
+    method: str
+    granularity: str
+    levels: tuple[float, ...]
+    """The share that is removed, of each of so many equal parts of the network's layers, in order."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> Sparsity | None:
+        """Return that of a candidate, from :meth:`Candidate.sparsity`; None where it is dense."""
+        method = str(values.get("method", NONE))
+        if method == NONE:
+            return None
+        granularity = str(values.get("granularity", METHODS[method][0]))
+        levels = tuple(float(values[key]) for key in sorted(values) if key.startswith("level"))
+        return cls(method, granularity, levels)
+
+    @property
+    def cuts_channels(self) -> bool:
+        """Whether the network that ships is smaller for it."""
+        return self.granularity == CHANNEL
+
+
+@dataclass(frozen=True)
+class WithSparsity(Wrapper):
+    """Another space, of whose candidates some or all are sparse."""
+
+    method: Choice
+    level: Float
+    granularity: Choice
+    per_stage: bool = False
+
+    @classmethod
+    def of(cls, space: SearchSpace, settings: object) -> WithSparsity:
+        """Return the space with the config's ``sparsity``."""
+        if not isinstance(settings, Mapping) or not settings:
+            raise UserError(f"space.{SPARSITY} {settings!r}: must have keys (try method: [none, magnitude])")
+        if odd := [key for key in settings if key not in KEYS]:
+            raise UserError(f"space.{SPARSITY}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
+        method = _narrowed("method", Choice(tuple(METHODS)), settings.get("method", [NONE, "magnitude"]))
+        granularity = _narrowed("granularity", Choice((WEIGHT, CHANNEL)), settings.get("granularity", CHANNEL))
+        level = _narrowed("level", Float(0.0, LARGEST_LEVEL), settings.get("level", [0.0, 0.9]))
+        per_stage = settings.get("per_stage", False)
+        if not isinstance(per_stage, bool):
+            raise UserError(f"space.{SPARSITY}.per_stage {per_stage!r}: must be true or false")
+        for name in method.options:
+            if name != NONE and not set(METHODS[str(name)]) & set(granularity.options):
+                able = METHODS[str(name)][0]
+                raise UserError(
+                    f"space.{SPARSITY}.granularity: {name} takes out {able}s (add {able}, or take {name} out)"
+                )
+        return cls(space, method, level, granularity, per_stage)
+
+    def own_parameters(self) -> tuple[Parameter, ...]:
+        sparse = tuple(name for name in self.method.options if name != NONE)
+        parameters = [Parameter(SPARSITY_PREFIX + "method", self.method)]
+        # A method that takes out one of them only has no choice.
+        free = tuple(name for name in sparse if len(METHODS[str(name)]) > 1)
+        parent = SPARSITY_PREFIX + "method"
+        if free:
+            parameters.append(Parameter(SPARSITY_PREFIX + "granularity", self.granularity, parent, free))
+        names = [f"level{part}" for part in range(1, PARTS + 1)] if self.per_stage else ["level"]
+        if sparse:
+            parameters += [Parameter(SPARSITY_PREFIX + name, self.level, parent, sparse) for name in names]
+        return tuple(parameters)
+
+
+def _narrowed(key: str, dimension: Any, setting: object) -> Any:
+    try:
+        largest = max(setting) if isinstance(setting, list | tuple) and setting else setting
+        if isinstance(dimension, Float) and isinstance(largest, int | float) and LARGEST_LEVEL < largest < math.inf:
+            raise UserError(f"{setting!r}: {largest:.0%} would leave nothing (at most {LARGEST_LEVEL:g})")
+        return dimension.narrow(setting)
+    except UserError as error:
+        raise UserError(f"space.{SPARSITY}.{key}: {error}") from error

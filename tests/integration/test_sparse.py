@@ -1,0 +1,40 @@
+"""The command line searches sparsity: dense and sparse models stand on one front, and what is sliced runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from repareto.search.ledger import Ledger
+from repareto.search.run import read_results
+from repareto.trainers.data.digits import Digits
+from tests.integration.commands import EXAMPLES, repareto
+
+QUICK = (
+    "training.epochs=8", "search.trials=8", "search.sampler=random", "search.early_stopping=false", "device=reference",
+    "objectives=[error, macs]", "space.width=[16, 24]", "space.kernel=3", "space.sparsity.method=[none, magnitude]",
+    "space.sparsity.per_stage=false", "space.stages=1",
+)  # fmt: skip
+
+
+def test_dense_and_sparse_models_on_one_front(tmp_path: Path) -> None:
+    words = [word for setting in QUICK for word in ("--set", setting)]
+    done = repareto("search", EXAMPLES / "sparse.yaml", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    front = read_results(Ledger.open(tmp_path / "runs", "sparse")).front
+    methods = {record.candidate["sparsity.method"] for record in front}
+    assert methods == {"none", "magnitude"}
+    sparse = next(record for record in front if record.candidate["sparsity.method"] == "magnitude")
+    out = tmp_path / "out"
+    exported = repareto("export", "sparse", "--trial", sparse.number, "--out", out, cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    test = Digits().load(seed=0).test
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"features": test.features.astype(np.float32)})
+    assert (logits.argmax(1) != test.labels).mean() == sparse.measurement.figures["test_error"]
+    # What was profiled before training is what was exported.
+    weights = sum(int(np.prod(tensor.dims)) for tensor in onnx.load(out / "model.onnx").graph.initializer)
+    assert sparse.profile["parameters"]["value"] == weights
+    assert json.loads((out / "manifest.json").read_text())["candidate"]["values"]["sparsity.method"] == "magnitude"

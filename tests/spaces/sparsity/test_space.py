@@ -1,0 +1,83 @@
+"""Sparsity as dimensions of a space."""
+
+import random
+from typing import Any
+
+import pytest
+
+from repareto.spaces.errors import UserError
+from repareto.spaces.front_end import WithFrontEnd
+from repareto.spaces.space import load_space
+from repareto.spaces.sparsity.space import METHODS, Sparsity, WithSparsity
+
+FULL = {"method": ["none", "magnitude", "csp", "l0"], "level": [0.5, 0.9], "granularity": ["weight", "channel"]}
+
+
+def space(**sparsity: Any) -> Any:
+    return load_space({"name": "ds_cnn", "sparsity": sparsity})
+
+
+def test_parameters_exist_only_where_they_mean_something() -> None:
+    seen = set()
+    for seed in range(60):
+        candidate = space(**FULL).draw(random.Random(seed))
+        values = candidate.sparsity()
+        seen.add(frozenset(values))
+        assert ("level" in values) == (values["method"] != "none")
+        assert ("granularity" in values) == (values["method"] == "magnitude")
+        assert space(**FULL).candidate(dict(candidate)) == candidate
+    assert len(seen) == 3
+
+
+def test_what_a_candidate_asks_for() -> None:
+    assert Sparsity.of({"method": "none"}) is None
+    assert Sparsity.of({}) is None
+    assert Sparsity.of({"method": "l0", "level": 0.5}) == Sparsity("l0", "channel", (0.5,))
+    levels = {"level1": 0.1, "level3": 0.3, "level2": 0.2}
+    sparsity = Sparsity.of({"method": "magnitude", "granularity": "weight", **levels})
+    assert sparsity == Sparsity("magnitude", "weight", (0.1, 0.2, 0.3))
+
+
+def test_a_level_for_each_part() -> None:
+    candidate = space(method="csp", granularity="weight", per_stage=True).draw(random.Random(0))
+    assert set(candidate.sparsity()) == {"method", "level1", "level2", "level3"}
+
+
+@pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
+def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
+    both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},
+                       "front_end": {"bands": [40, 80]}})  # fmt: skip
+    assert isinstance(both, WithSparsity) and isinstance(both.space, WithFrontEnd)
+    assert both.name == name
+    assert both.front_end_options() == {"bands": (40, 80)}
+    names = [parameter.name for parameter in both.parameters()]
+    assert len(names) == len(set(names))
+    assert both.describe() != load_space({"name": name}).describe()
+
+
+def test_a_method_alone_leaves_nothing_to_choose() -> None:
+    assert set(space(method="none").draw(random.Random(0)).sparsity()) == {"method"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "space.sparsity []: must have keys (try method: [none, magnitude])"),
+        ({"levels": 0.5}, "space.sparsity.levels: unknown key (did you mean level?)"),
+        ({"method": "magnitud"}, "space.sparsity.method: 'magnitud' is not among"),
+        ({"level": 1}, "space.sparsity.level: 1: 100% would leave nothing (at most 0.99)"),
+        ({"level": [0.5, 1.0]}, "space.sparsity.level: [0.5, 1.0]: 100% would leave nothing (at most 0.99)"),
+        ({"level": -0.1}, "space.sparsity.level: -0.1 is not within [0, 0.99]"),
+        ({"level": "much"}, "space.sparsity.level: 'much' is neither a number nor [low, high]"),
+        ({"granularity": "block"}, "space.sparsity.granularity: 'block' is not among"),
+        ({"per_stage": 3}, "space.sparsity.per_stage 3: must be true or false"),
+        (
+            {"method": "l0", "granularity": "weight"},
+            "space.sparsity.granularity: l0 takes out channels (add channel, or take l0 out)",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_for(settings: Any, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load_space({"name": "ds_cnn", "sparsity": settings})
+    assert str(raised.value).startswith(message)

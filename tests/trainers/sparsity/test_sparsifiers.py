@@ -1,0 +1,110 @@
+"""Each method reaches its level, exactly, and goes on from a checkpoint as if nothing had been."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from repareto.spaces.branches import BranchedConv, ConvShape, Topology
+from repareto.spaces.fusion import fuse
+from repareto.spaces.layers import normed_conv
+from repareto.spaces.sparsity.slicing import slice_to_shipped
+from repareto.spaces.sparsity.space import CHANNEL, METHODS, WEIGHT, Sparsity
+from repareto.trainers.sparsity import sparsifier_of
+from repareto.trainers.sparsity.weights import HeldZeros, kept_count
+from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
+from tests.trainers.test_supervised import small_dataset
+
+EPOCHS = 5
+ALL = [(method, granularity) for method, able in METHODS.items() for granularity in able]
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    shape = ConvShape(4, 8, (1, 3))
+    return nn.Sequential(
+        nn.Unflatten(1, (4, 1)),
+        BranchedConv(shape, Topology(2, pointwise=True, sequential=True)), nn.ReLU(),
+        BranchedConv(ConvShape(8, 8, (1, 3), groups=8), Topology(1, identity=True)), nn.ReLU(),
+        BranchedConv(ConvShape(8, 8, (1, 1)), Topology(1, identity=True)), nn.ReLU(),
+        normed_conv(8, 6, (1, 3)), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(60, 3),
+    )  # fmt: skip
+
+
+def trainer_of(method: str, granularity: str, levels: tuple[float, ...] = (0.7,), seed: int = 0) -> SupervisedTrainer:
+    sparsifier = sparsifier_of(Sparsity(method, granularity, levels))
+    model = small_model()
+    torch.manual_seed(seed)
+    config = TrainingConfig(epochs=EPOCHS, batch_size=16, learning_rate=1e-2)
+    return SupervisedTrainer(model, small_dataset(), config, seed=seed, sparsifier=sparsifier)
+
+
+def trained(method: str, granularity: str, levels: tuple[float, ...] = (0.7,)) -> nn.Module:
+    trainer = trainer_of(method, granularity, levels)
+    for _ in range(EPOCHS):
+        trainer.train_epoch()
+    return trainer.model.eval()
+
+
+@pytest.mark.parametrize(("method", "granularity"), ALL)
+def test_goes_on_from_a_checkpoint_bit_for_bit(method: str, granularity: str) -> None:
+    whole = trainer_of(method, granularity)
+    # In the middle of what is taken out, and after it.
+    for epochs_before in (2, 4):
+        while whole.epoch < epochs_before:
+            whole.train_epoch()
+        saved = copy.deepcopy(whole.state_dict())
+        other = trainer_of(method, granularity, seed=9)
+        other.load_state_dict(saved)
+        expected = copy.deepcopy(whole)
+        torch.set_rng_state(saved["torch_generator"])
+        losses = [other.train_epoch().loss for _ in range(EPOCHS - epochs_before)]
+        torch.set_rng_state(saved["torch_generator"])
+        expected._generator.set_state(saved["generator"])
+        assert [expected.train_epoch().loss for _ in range(EPOCHS - epochs_before)] == losses
+        for name, tensor in expected.model.state_dict().items():
+            assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", [method for method, granularity in ALL if granularity == WEIGHT])
+def test_weights_are_exact_zeros_after_fusion_as_many_as_asked(method: str) -> None:
+    model = trained(method, WEIGHT, (0.5, 0.9))
+    fused, report = fuse(model, torch.randn(8, 4, 10))
+    assert report.ok
+    found = {name: int((weight != 0).sum()) for name, weight in fused.named_parameters() if weight.dim() > 1}
+    kernels = dict(fused.named_parameters())
+    # The depthwise kernel is left alone; the levels are of the first and the second half of the five layers.
+    levels = {"1.weight": 0.5, "3.weight": 0.0, "5.weight": 0.5, "7.weight": 0.9, "11.weight": 0.9}
+    assert found == {name: kept_count(kernels[name].numel(), level) for name, level in levels.items()}
+
+
+@pytest.mark.parametrize("method", [method for method, granularity in ALL if granularity == CHANNEL])
+def test_channels_can_be_sliced_as_many_as_asked(method: str) -> None:
+    model = trained(method, CHANNEL, (0.7,))
+    samples = torch.randn(8, 4, 10)
+    fused, _ = fuse(model, samples)
+    sliced, report = slice_to_shipped(model, fused, samples, (0.7,))
+    assert report.ok
+    assert [sliced[index].out_channels for index in (1, 3, 5, 7)] == [2, 2, 2, 2]
+    assert sliced[11].in_features == 20
+
+
+def test_what_is_taken_out_is_not_any() -> None:
+    by_size, by_chance = (trained(method, WEIGHT)[11].weight != 0 for method in ("magnitude", "random"))
+    assert not torch.equal(by_size, by_chance)
+
+
+def test_a_level_that_leaves_nothing_leaves_one() -> None:
+    fused, _ = fuse(trained("magnitude", WEIGHT, (0.999,)), torch.randn(8, 4, 10))
+    assert [int((fused[index].weight != 0).sum()) for index in (1, 5, 7, 11)] == [1, 1, 1, 1]
+
+
+def test_zeros_are_held_in_further_training() -> None:
+    fused, _ = fuse(trained("magnitude", WEIGHT), torch.randn(8, 4, 10))
+    before = {name: weight == 0 for name, weight in fused.named_parameters()}
+    config = TrainingConfig(epochs=1, batch_size=16)
+    SupervisedTrainer(fused, small_dataset(), config, seed=0, sparsifier=HeldZeros()).train_epoch()
+    for name, weight in fused.named_parameters():
+        assert torch.equal(weight == 0, before[name]), name
+    assert any(mask.any() for mask in before.values())

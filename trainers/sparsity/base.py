@@ -1,0 +1,43 @@
+"""What a sparsifier is to a trainer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Sparsifier(ABC):
+    """Takes weights or channels out of a model while it is trained."""
+
+    @abstractmethod
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        """Make a model ready, in place, before its optimiser is made.
+
+        ``examples`` (n, *input_shape) are some of the training data; ``steps`` are those of the whole training.
+        """
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the optimiser's groups of what the sparsifier itself learns; ``learning_rate`` is that of weights."""
+        del learning_rate
+        return []
+
+    def penalty(self) -> Tensor | None:
+        """Return what is added to the loss of the step, or None."""
+        return None
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """See that what is out stays out; called after each step of the optimiser."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Make sure of the level, when training is at its end."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is not in the model."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`, after :meth:`start`."""

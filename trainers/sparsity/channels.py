@@ -1,0 +1,65 @@
+"""Channels taken out of each width of a network: gates that are closed one after the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces.fusion import fused_copy
+from ...spaces.sparsity.gates import Gates, gate, widths_of_model
+from ...spaces.sparsity.scores import channel_norms
+from ...spaces.sparsity.widths import Width, level_at
+from .base import Sparsifier
+from .schedule import Schedule
+
+
+class ChannelPruning(Sparsifier):
+    """Closes the gates of the channels with the smallest weights, or of any where ``is_random`` (a baseline).
+
+    A channel's weights are all that make it and all that read it (DepGraph's group norm, arXiv 2301.12900). Each width
+    keeps as many channels as its level says, so that the size is known before training.
+    """
+
+    def __init__(self, levels: Sequence[float], schedule: Schedule, *, is_random: bool = False) -> None:
+        self._levels, self._schedule, self._is_random = levels, schedule, is_random
+        self._step = 0
+
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        self._model, self._input_shape, self._steps = model, tuple(examples.shape[1:]), steps
+        self._widths = widths_of_model(model, self._input_shape)
+        self._gates = self._new_gates(self._widths).to(examples.device)
+        gate(model, self._input_shape, self._gates)
+        self._random_scores = torch.rand(sum(self._gates.sizes)) if self._is_random else None
+
+    def _new_gates(self, widths: Sequence[Width]) -> Gates:
+        return Gates(widths)
+
+    def after_step(self) -> None:
+        self._step += 1
+        if self._schedule.is_due(self._step, self._steps):
+            self._close(self._schedule.share(self._step, self._steps))
+
+    def _close(self, share: float) -> None:
+        """Leave open as many gates of each width as are due by now, those of the highest scores."""
+        scores = self._channel_scores().to(self._gates.mask.device)
+        by_width = zip(self._widths, self._gates.by_width(self._gates.mask), self._gates.by_width(scores), strict=True)
+        for width, mask, own in by_width:
+            kept = width.kept(share * level_at(self._levels, width.depth))
+            # What is closed stays so.
+            opened = torch.where(mask > 0, own, -torch.inf).topk(kept).indices
+            mask.zero_()[opened] = 1
+
+    def _channel_scores(self) -> Tensor:
+        if self._random_scores is not None:
+            return self._random_scores
+        return channel_norms(fused_copy(copy.deepcopy(self._model).eval()), self._input_shape)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step, "scores": self._random_scores}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step, self._random_scores = state["step"], state["scores"]

@@ -1,0 +1,178 @@
+"""Weights taken out one by one: by magnitude, by compressed sensing, by ADMM.
+
+All work on the kernels that ship (see :mod:`repareto.spaces.sparsity.kernels`). Source of the compressed sensing: CSP,
+Sparsification via Compressed Sensing (arXiv 2102.04932); of the abstract only, so that both forms are reconstructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...spaces.sparsity.kernels import KernelSite, kernel_sites
+from ...spaces.sparsity.widths import level_at
+from .base import Sparsifier
+from .reconstruction import gram_matrices, reconstructed
+from .schedule import Gradual, Schedule
+
+
+class WeightPruning(Sparsifier):
+    """Takes out the smallest weights of each kernel, or any where ``is_random`` (a baseline)."""
+
+    def __init__(self, levels: Sequence[float], schedule: Schedule, *, is_random: bool = False) -> None:
+        self._levels, self._schedule, self._is_random = levels, schedule, is_random
+        self._step = 0
+
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        self._model, self._examples, self._steps = model, examples, steps
+        self._sites = kernel_sites(model, examples.shape[1:])
+        self._scores = [torch.rand_like(site.kernel()) for site in self._sites] if self._is_random else None
+
+    def after_step(self) -> None:
+        self._step += 1
+        if self._schedule.is_due(self._step, self._steps):
+            self._update(self._schedule.share(self._step, self._steps))
+        for site in self._sites:
+            site.project()
+
+    def _update(self, share: float) -> None:
+        """Take out as much as is due by now."""
+        for index, site in enumerate(self._sites):
+            scores = site.kernel().abs() if self._scores is None else self._scores[index]
+            site.set_mask(largest(scores, self._kept(site, share)))
+
+    def _kept(self, site: KernelSite, share: float) -> int:
+        return kept_count(site.kernel().numel(), share * level_at(self._levels, site.depth))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step, "masks": [site.mask for site in self._sites], "scores": self._scores}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._step, self._scores = state["step"], state["scores"]
+        for site, mask in zip(self._sites, state["masks"], strict=True):
+            if mask is not None:
+                site.set_mask(mask)
+
+
+class CompressedSensing(WeightPruning):
+    """Keeps those weights that reproduce each layer's outputs best, and makes up for the others (CSP, layer inputs).
+
+    ``min 1/2 ||A (w - w~)||^2  s.t.  ||w~||_0 <= k`` with A the layer's inputs, anew at each step of the schedule.
+    """
+
+    def _update(self, share: float) -> None:
+        grams = gram_matrices(self._model, self._sites, self._examples)
+        for site, gram in zip(self._sites, grams, strict=True):
+            kernel = site.kernel()
+            found = reconstructed(kernel.flatten(1), gram, self._kept(site, share)).reshape(kernel.shape)
+            site.add(found - kernel)
+            site.set_mask(found != 0)
+
+
+class Shrinkage(WeightPruning):
+    """Draws the smallest weights to zero after each step, ever harder (CSP, weight space).
+
+    ``w <- (1 - rho_t) soft(w, lambda)`` below the quantile s_t of ``|w|``, rho from 0 to 1, the mask frozen at the end.
+    """
+
+    _LAMBDA = 1e-4
+
+    def __init__(self, levels: Sequence[float], schedule: Gradual) -> None:
+        super().__init__(levels, schedule)
+        self._gradual = schedule
+
+    def after_step(self) -> None:
+        super().after_step()
+        time = self._gradual.time(self._step, self._steps)
+        if 0 < time < 1:
+            share = self._gradual.share(self._step, self._steps)
+            for site in self._sites:
+                kernel = site.kernel()
+                size = kernel.abs()
+                soft = (size - self._LAMBDA).clamp_min(0) / size.clamp_min(self._LAMBDA)
+                site.scale(torch.where(largest(size, self._kept(site, share)), 1.0, (1 - time) * soft))
+
+    def _update(self, share: float) -> None:
+        if share == 1:
+            super()._update(share)
+
+
+class ADMM(WeightPruning):
+    """Draws kernels to their nearest sparse ones (Zhang et al. 2018, arXiv 1804.03294; Boyd et al. 2011).
+
+    ``W: min f(W) + rho/2 ||W - Z + U||^2;  Z = topk(W + U);  U += W - Z``. The pull is a step of its own after the
+    optimiser's, as decoupled weight decay is, and grows; at the end of the schedule the mask of Z is frozen.
+    """
+
+    _LARGEST_PULL = 0.05
+
+    def __init__(self, levels: Sequence[float], schedule: Gradual) -> None:
+        super().__init__(levels, schedule)
+        self._gradual = schedule
+
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        super().start(model, examples, steps)
+        kernels = [site.kernel() for site in self._sites]
+        self._duals = [torch.zeros_like(kernel) for kernel in kernels]
+        self._sparse = [self._nearest(site, kernel) for site, kernel in zip(self._sites, kernels, strict=True)]
+
+    def _nearest(self, site: KernelSite, kernel: Tensor) -> Tensor:
+        return kernel * largest(kernel.abs(), self._kept(site, 1.0))
+
+    def after_step(self) -> None:
+        time = self._gradual.time(self._step + 1, self._steps)
+        if 0 < time < 1:
+            for site, sparse, dual in zip(self._sites, self._sparse, self._duals, strict=True):
+                site.add(self._LARGEST_PULL * time * (sparse - dual - site.kernel()))
+        super().after_step()
+
+    def _update(self, share: float) -> None:
+        if share == 1:
+            super()._update(share)
+            return
+        for index, site in enumerate(self._sites):
+            kernel = site.kernel()
+            self._sparse[index] = self._nearest(site, kernel + self._duals[index])
+            self._duals[index] = self._duals[index] + kernel - self._sparse[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "duals": self._duals, "sparse": self._sparse}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._duals, self._sparse = state["duals"], state["sparse"]
+
+
+class HeldZeros(Sparsifier):
+    """Keeps zero what is zero at the start: for a fused model that is trained on."""
+
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        del examples, steps
+        kernels = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+        self._held = [(kernel, kernel.detach() != 0) for kernel in kernels if bool((kernel == 0).any())]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        for kernel, mask in self._held:
+            kernel.mul_(mask)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        del state
+
+
+def kept_count(count: int, level: float) -> int:
+    """Return how many of so many are left where a share ``level`` goes: at least one."""
+    return max(1, round((1 - level) * count))
+
+
+def largest(scores: Tensor, count: int) -> Tensor:
+    """Return a mask of the ``count`` largest elements; of equal ones any."""
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    mask[scores.flatten().topk(count).indices] = True
+    return mask.reshape(scores.shape)
