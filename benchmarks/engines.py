@@ -25,8 +25,11 @@ def flite_voices() -> tuple[str, ...]:
     return tuple(name for name in listed.partition(":")[2].split() if name != "awb_time")
 
 
-def flite_waveforms(texts: Sequence[str], voice: str, sample_rate_hz: int) -> list[np.ndarray]:
-    """Each text in the ``voice`` of flite, int16 (samples,), silence around it cut off.
+def flite_waveforms(
+    texts: Sequence[str], voice: str, sample_rate_hz: int, duration_stretch: float = 1.0
+) -> list[np.ndarray]:
+    """Each text in the ``voice`` of flite, said slower by ``duration_stretch``, int16 (samples,), silence around it cut
+    off.
 
     Raises :class:`UserError` where the command is missing or has no such voice, RuntimeError where it fails.
     """
@@ -35,7 +38,8 @@ def flite_waveforms(texts: Sequence[str], voice: str, sample_rate_hz: int) -> li
         raise UserError(f"flite voice {voice!r}: there is none; {nearest_hint(voice, voices)}")
 
     def speak(text: str, path: Path) -> None:
-        _run("flite", ["flite", "-voice", voice, "-t", text, "-o", str(path)])
+        stretch = f"duration_stretch={duration_stretch}"
+        _run("flite", ["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o", str(path)])
 
     return _waveforms(speak, texts, sample_rate_hz)
 

@@ -103,6 +103,7 @@ def three_branches(width: int, kernel: int, form: str) -> Candidate:
             f"stage{stage}.stride": 2 if stage == 2 else 1, f"stage{stage}.conv_branches": 1,
             f"stage{stage}.pointwise": True, f"stage{stage}.identity": True, f"stage{stage}.average": False,
             f"stage{stage}.sequential": False, f"stage{stage}.small": False,
+            f"stage{stage}.squeeze": False,
         }  # fmt: skip
     return RepCNN().candidate(values)
 

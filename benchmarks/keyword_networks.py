@@ -87,7 +87,7 @@ def repcnn(form: str, widths: tuple[int, ...], kernel: int, blocks: int) -> Netw
             f"stage{stage}.width": width, f"stage{stage}.blocks": blocks, f"stage{stage}.kernel": kernel,
             f"stage{stage}.stride": 2, f"stage{stage}.conv_branches": 4, f"stage{stage}.pointwise": True,
             f"stage{stage}.identity": True, f"stage{stage}.average": False, f"stage{stage}.sequential": False,
-            f"stage{stage}.small": False,
+            f"stage{stage}.small": False, f"stage{stage}.squeeze": False,
         }  # fmt: skip
     name = f"repcnn-{form}-{'x'.join(map(str, widths))}-k{kernel}-b{blocks}"
     return Network(name, "repcnn", RepCNN(), values)

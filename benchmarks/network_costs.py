@@ -68,10 +68,16 @@ def nothing(data: Dataset) -> nn.Module:
     return nn.Sequential(*as_line(bands), *pool_and_classify(bands, frames, len(data.labels), 0.0)).eval()
 
 
-def costs(networks: Mapping[str, nn.Module], data: Dataset, rounds: int, seconds_a_visit: float) -> list[Cost]:
+def costs(
+    networks: Mapping[str, nn.Module],
+    data: Dataset,
+    rounds: int,
+    seconds_a_visit: float,
+    devices: Sequence[str] = DEVICES,
+) -> list[Cost]:
     """Return the cost of each network on each device."""
     found: list[Cost] = []
-    for name in DEVICES:
+    for name in devices:
         prepared = {network: _prepared(network, module, name, data) for network, module in networks.items()}
         runners = {network: runner for network, (_, runner) in prepared.items() if runner}
         times_us = in_turns(runners, rounds, seconds_a_visit)
@@ -93,13 +99,18 @@ def in_turns(
 
 def ratio(ours: Cost, theirs: Cost, figure: str) -> dict[str, float]:
     """Return by how much more ``theirs`` takes, with 95 % bootstrap over the rounds where it is measured."""
+    if figure == "latency_us" and ours.rounds_us:
+        return ratio_of_minima(ours.rounds_us, theirs.rounds_us)
     value = getattr(theirs, figure) / getattr(ours, figure)
-    if figure != "latency_us" or not ours.rounds_us:
-        return {"value": value, "low": value, "high": value}
-    pairs = list(zip(theirs.rounds_us, ours.rounds_us, strict=True))
+    return {"value": value, "low": value, "high": value}
+
+
+def ratio_of_minima(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """Return the least of ``theirs`` over the least of ``ours``, with 95 % bootstrap over the rounds."""
+    pairs = list(zip(theirs, ours, strict=True))
     rng = random.Random(0)
     resampled = sorted(_ratio_of_minima(rng.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
-    low, high = resampled[int(0.025 * _RESAMPLES)], resampled[int(0.975 * _RESAMPLES)]
+    value, low, high = _ratio_of_minima(pairs), resampled[int(0.025 * _RESAMPLES)], resampled[int(0.975 * _RESAMPLES)]
     return {"value": value, "low": min(low, value), "high": max(high, value)}
 
 

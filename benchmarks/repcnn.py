@@ -41,6 +41,8 @@ TOPOLOGIES = {
 BEST = "4conv+1x1+skip"
 STAGES, WIDTH, KERNEL = 2, 24, 7
 TARGET = 0.3
+RECORDED_TIMES = 5
+"""The epochs on recordings over those on synthetic keywords: there are as many times fewer clips."""
 _RESAMPLES = 10_000
 
 
@@ -83,6 +85,7 @@ def candidate(topology: Topology) -> Candidate:
             f"stage{stage}.stride": 2, f"stage{stage}.conv_branches": topology.conv,
             f"stage{stage}.pointwise": topology.pointwise, f"stage{stage}.identity": topology.identity,
             f"stage{stage}.average": False, f"stage{stage}.sequential": False, f"stage{stage}.small": False,
+            f"stage{stage}.squeeze": False,
         }  # fmt: skip
     return RepCNN().candidate(values)
 
@@ -184,11 +187,10 @@ def measure(tasks: dict[str, Path | None], seeds: int, epochs: int, clips: int) 
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for task, folder in tasks.items():
             dataset(folder, clips)  # made once, before two processes make it at once
-            runs = [
-                Run(task, folder, topology, seed, epochs, clips) for seed in range(seeds) for topology in TOPOLOGIES
-            ]
+            equal = epochs * (1 if folder is None else RECORDED_TIMES)
+            runs = [Run(task, folder, topology, seed, equal, clips) for seed in range(seeds) for topology in TOPOLOGIES]
             outcomes = list(pool.map(train, runs))
-            more = longer(outcomes, epochs)
+            more = longer(outcomes, equal)
             long = list(pool.map(train, [Run(task, folder, UNI, seed, more, clips) for seed in range(seeds)]))
             claims += claims_of(task, outcomes, long)
             rows += [*outcomes, *long]

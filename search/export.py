@@ -18,6 +18,8 @@ from torch import nn
 
 from ..spaces.errors import UserError
 from ..spaces.streaming import streaming
+from ..trainers.tokens import BLANK
+from ..trainers.transcription import BEAM
 from .config import Config
 from .devices.base import Device
 from .devices.host.onnx_runtime import export_onnx, largest_difference
@@ -72,6 +74,8 @@ def export_trial(
             stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
         measured = target.measure(content, Profile.from_dict(record.profile))
         manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream}
+        with torch.no_grad():
+            manifest["output"]["shape"] = ["batch", *model(inputs[:1]).shape[1:]]
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
         scratch.chmod(0o755)
@@ -199,11 +203,12 @@ def _manifest(
         "data": data["name"],
         "labels": data["labels"],
         "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
-        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", len(data["labels"])]},
+        "output": {"name": "logits", "dtype": "float32"},
         "front_end": data["front_end"],
         "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},
         "test_error": record.measurement.figures["test_error"],
         **{key: record.measurement.details[key] for key in KEPT_DETAILS if key in record.measurement.details},
+        **_of_transcripts(data, record.measurement.figures),
         # Of a quantised model: what it was before.
         "float32": {key: figure for key, figure in record.measurement.figures.items() if key.startswith(FLOAT_PREFIX)},
         "profile": {"searched": record.profile, "measured": measured},
@@ -215,6 +220,14 @@ def _manifest(
         "versions": header["versions"],
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
     }
+
+
+def _of_transcripts(data: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
+    """How logits become a text, and how far such texts were from what was said; nothing for other tasks."""
+    if "transcription" not in data:
+        return {}
+    of_the_test = {key: figure for key, figure in figures.items() if key.startswith("test_")}
+    return {"transcription": {**data["transcription"], "blank": BLANK, **of_the_test}}
 
 
 def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
@@ -230,7 +243,7 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
         [
             f"# {manifest['study']}, trial {manifest['trial']}",
             "",
-            f"A fused model for {len(manifest['labels'])} classes: {', '.join(manifest['labels'])}.",
+            f"A fused model for {_told_labels(manifest)}.",
             "",
             *figures,
             *_about_the_test(manifest),
@@ -252,7 +265,20 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     )
 
 
+def _told_labels(manifest: dict[str, Any]) -> str:
+    kind = "classes" if "transcription" not in manifest else "tokens, the first CTC's blank"
+    return f"{len(manifest['labels'])} {kind}: {', '.join(manifest['labels'])}"
+
+
 def _about_the_test(manifest: dict[str, Any]) -> list[str]:
+    if "transcription" in manifest:
+        told = manifest["transcription"]
+        return [
+            f"- token error on the test split: {100 * manifest['test_error']:.2f} %, with a beam of {BEAM} "
+            f"{100 * told['test_beam_error']:.2f} %; word error {100 * told['test_word_error']:.2f} %, character error "
+            f"{100 * told['test_character_error']:.2f} %",
+            "- of the likeliest token of each step: join repeats, then leave out blanks",
+        ]
     if "detector" not in manifest:
         return [f"- error on the test split: {100 * manifest['test_error']:.2f} %"]
     detector = manifest["detector"]

@@ -121,9 +121,7 @@ def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: Tr
         "digest": record.candidate.digest,
         "labels": data["labels"],
     }
-    uri = log_model(
-        runs.uri, runs.run_id(record.number), onnx_path, tuple(data["input_shape"]), len(data["labels"]), metadata
-    )
+    uri = log_model(runs.uri, runs.run_id(record.number), onnx_path, tuple(data["input_shape"]), metadata)
     runs.write_model_uri(record.number, uri)
     return uri
 

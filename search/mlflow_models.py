@@ -32,7 +32,7 @@ def _quiet() -> Iterator[None]:
 
 
 def log_model(
-    uri: str, run_id: str, onnx_path: Path, input_shape: tuple[int, ...], classes: int, metadata_: Mapping[str, Any]
+    uri: str, run_id: str, onnx_path: Path, input_shape: tuple[int, ...], metadata_: Mapping[str, Any]
 ) -> str:
     """Log an ONNX file as the MLflow model of a run and return the model's URI; a run that has one keeps it.
 
@@ -46,9 +46,11 @@ def log_model(
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    onnx_model = onnx.load(onnx_path)
+    _, *output_shape = (axis.dim_value for axis in onnx_model.graph.output[0].type.tensor_type.shape.dim)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *input_shape), "features")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, classes), "logits")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *output_shape), "logits")]),
     )
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(tracking_uri=uri)
@@ -65,7 +67,7 @@ def log_model(
             flavor=mlflow.onnx,
             run_id=run_id,
             model_id=model.model_id,
-            onnx_model=onnx.load(onnx_path),
+            onnx_model=onnx_model,
             onnx_execution_providers=["CPUExecutionProvider"],
             signature=signature,
             # Named, for MLflow would otherwise load the model in a process of its own to find them out.

@@ -130,7 +130,8 @@ def load_data(parts: Parts, say: Say, variants: Sequence[Variant] = ()) -> Datas
     first, count = datasets.first, len(datasets.variants)
     sizes = ", ".join(f"{len(getattr(first, name))} {name}" for name in ("train", "validation", "test"))
     front_ends = f", {count} front ends" if count > 1 else ""
-    say(f"data: {first.name}, {len(first.labels)} classes, {sizes}{front_ends}")
+    labels = "tokens" if first.transcription else "classes"
+    say(f"data: {first.name}, {len(first.labels)} {labels}, {sizes}{front_ends}")
     return datasets
 
 

@@ -22,13 +22,19 @@ def describe_data(datasets: Datasets) -> dict[str, Any]:
         "name": first.name,
         "labels": list(first.labels),
         **_of_a_front_end(first),
-        # Older studies classify, and say nothing of it.
-        **({"task": task_of(first).name, "detection": asdict(first.detection)} if first.detection else {}),
+        **_of_the_task(first),
     }
     if len(datasets.variants) == 1:
         return described
     variants = [{"overrides": dict(overrides), **_of_a_front_end(data)} for overrides, data in datasets.variants]
     return {**described, "variants": variants}
+
+
+def _of_the_task(dataset: Dataset) -> dict[str, Any]:
+    settings = {"detection": dataset.detection, "transcription": dataset.transcription}
+    told = {key: asdict(task) for key, task in settings.items() if task}
+    # Older studies classify, and say nothing of it.
+    return {"task": task_of(dataset).name, **told} if told else {}
 
 
 def _of_a_front_end(dataset: Dataset) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What models are for, and what follows: what of a model is profiled, what ships, and how it is judged.
 
 A classifier answers for one window. A wake word's model listens: it ships as a network that takes hop after hop, or,
-where it has no such form, as one that looks at a whole window ten times a second.
+where it has no such form, as one that looks at a whole window ten times a second. A transcriber answers for one window
+as a classifier does, with tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from ..spaces.streaming import Streaming
 from ..trainers.data.dataset import Dataset, Split
 from ..trainers.hearing import (
     Heard,
-    Judgement,
     hear_by_windows,
     hear_with,
     judge,
@@ -28,7 +28,9 @@ from ..trainers.hearing import (
     streaming_or_none,
     window_step,
 )
+from ..trainers.judgement import Judgement
 from ..trainers.supervised import error_rate
+from ..trainers.transcription import answers_of, judge_transcripts, token_error
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -103,7 +105,7 @@ class Classification(Task):
         return Form(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
-        return error_rate(model, dataset.validation, device=device)
+        return error_rate(fused_copy(model.eval()), dataset.validation, device=device)
 
     def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
         splits = {"error": dataset.validation, "test_error": dataset.test}
@@ -148,6 +150,27 @@ class WakeWordDetection(Task):
             raise UserError(f"device {target.name}: takes no network that listens hop by hop (name another device)")
 
 
+class Transcription(Task):
+    """Tokens for one utterance, on any device; edits over the tokens that were said."""
+
+    name = "transcription"
+
+    def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
+        return Form(fused, input_shape)
+
+    def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
+        return token_error(answers_of(model, device), dataset.validation)
+
+    def judge(self, fused: nn.Module, dataset: Dataset, device: str) -> Judgement:
+        return judge_transcripts(answers_of(fused, device), dataset)
+
+    def judge_file(self, target: Device, content: bytes, _form: Form, dataset: Dataset) -> Judgement:
+        return judge_transcripts(lambda features: target.run(content, features), dataset)
+
+    def refuse_device(self, target: Device) -> None:
+        pass
+
+
 def _hear_file(stream: Stream, features: np.ndarray) -> Heard:
     """Let a file that ships hear a sound (bands, frames), one hop after the other."""
     stream.reset()
@@ -159,11 +182,13 @@ def _hear_file(stream: Stream, features: np.ndarray) -> Heard:
     return Heard(np.stack([stream.step(hop) for hop in cut])[first:], hop_frames, first)
 
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (Classification(), WakeWordDetection())}
+TASKS: Mapping[str, Task] = {task.name: task for task in (Classification(), WakeWordDetection(), Transcription())}
 
 
 def task_of(dataset: Dataset) -> Task:
     """What the models of a data set are for."""
+    if dataset.transcription:
+        return TASKS["transcription"]
     return TASKS["wakeword" if dataset.detection else "classification"]
 
 

@@ -22,7 +22,7 @@ from ..spaces.space import Candidate, SearchSpace
 from ..spaces.sparsity.slicing import slice_to_shipped
 from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
-from ..trainers.hearing import Judgement
+from ..trainers.judgement import Judgement
 from ..trainers.quantization import fine_tune_int8
 from ..trainers.sparsity import sparsifier_of
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError

@@ -28,6 +28,7 @@ from .kernels import (
     fold_batch_norm,
     identity_kernel,
 )
+from .padding import same_padding
 
 Padding = Literal["same", "causal"]
 """Causal in time, which is the last axis: no output sees a later frame. Other axes, such as frequency, stay centred."""
@@ -81,6 +82,9 @@ class ConvShape:
     dilation: int = 1
     groups: int = 1
     padding: Padding = "same"
+    input_size: tuple[int, ...] | None = None
+    """Of the input, where it is known: a strided convolution is then padded as TFLite does by itself, which for an even
+    size is a zero less in front than centred kernels have."""
 
     def __post_init__(self) -> None:
         if self.spatial_dims not in CONVOLUTIONS:
@@ -115,9 +119,16 @@ class ConvShape:
     def pad_amounts(self) -> list[int]:
         """Zeros before and after each axis, last axis first, as ``torch.nn.functional.pad`` takes them."""
         amounts: list[int] = []
-        for size, anchor in reversed(list(zip(self.kernel_size, self.anchor(self.kernel_size), strict=True))):
-            amounts += [anchor * self.dilation, (size - 1 - anchor) * self.dilation]
+        for axis in reversed(range(self.spatial_dims)):
+            amounts += self._pad_of(axis)
         return amounts
+
+    def _pad_of(self, axis: int) -> tuple[int, int]:
+        size, is_causal = self.kernel_size[axis], self.padding == "causal" and axis == self.spatial_dims - 1
+        if self.stride > 1 and self.input_size is not None and not is_causal:
+            return same_padding((size - 1) * self.dilation + 1, self.input_size[axis], self.stride)
+        anchor = self.anchor(self.kernel_size)[axis]
+        return anchor * self.dilation, (size - 1 - anchor) * self.dilation
 
 
 class Branch(nn.Module, ABC):
@@ -175,8 +186,9 @@ class ConvBranch(Branch):
         y = self.norm(self.conv(_crop(padded, self.shape, self.kernel_size)))
         if self.copies == 1:
             return y
+        # Summed along the last axis, for that is how channels lie in memory.
         groups, per_group = self.shape.groups, self.shape.out_channels // self.shape.groups
-        return y.reshape(len(y), groups, self.copies, per_group, *y.shape[2:]).sum(2).flatten(1, 2)
+        return y.movedim(1, -1).unflatten(-1, (groups, self.copies, per_group)).sum(-2).flatten(-2).movedim(-1, 1)
 
     def kernel_and_bias(self) -> KernelAndBias:
         folded = fold_batch_norm(_without_bias(self.conv.weight), statistics_of(self.norm))
@@ -308,6 +320,9 @@ class BranchedConv(Fusable):
         self.branches = nn.ModuleList(branches or [ConvBranch(shape, shape.kernel_size)])
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.dim() == 4:
+            # Branches train faster with the channels last (benchmarks/LOG.md); most inputs lie so already.
+            x = x.contiguous(memory_format=torch.channels_last)
         padded = F.pad(x, self.shape.pad_amounts) if any(self.shape.pad_amounts) else x
         outputs = [branch(padded) for branch in self.branches]
         return sum(outputs[1:], start=outputs[0])

@@ -74,12 +74,6 @@ class Residual(nn.Module):
         return torch.relu(self.shortcut(x) + self.second(torch.relu(self.first(x))))
 
 
-def same_padding(kernel: int, side: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after one axis: as few as give ceil(side / stride), the odd one behind."""
-    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
-
-
 def normed_conv(
     read: int,
     written: int,

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from .errors import UserError
-from .layers import Normed, Residual, same_padding
+from .layers import Normed, Residual
+from .padding import same_padding
 from .space import Candidate, Choice, Parameter, SearchSpace
 
 # Keras' defaults, which the reference models are trained with.

@@ -15,6 +15,7 @@ from torch import nn
 from .branches import BranchedConv, ConvShape, Padding, Topology
 from .errors import UserError
 from .space import TRAINING_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
+from .squeeze import Squeeze
 
 STEM_KERNEL = 3
 
@@ -45,6 +46,8 @@ class RepCNN(SearchSpace):
     average: Choice = Choice((False, True))
     sequential: Choice = Choice((False, True))
     small: Choice = Choice((False, True))
+    squeeze: Choice = Choice((False, True))
+    """Squeeze and excitation after each block of the stage; the one of these that ships (see ``squeeze.py``)."""
     dropout: Float = Float(0.0, 0.3)
     """Before the linear layer."""
     learning_rate: Float = Float(5e-4, 2e-2, log=True)
@@ -64,7 +67,7 @@ class RepCNN(SearchSpace):
         ]
         of_a_stage = (
             "width", "blocks", "kernel", "stride",
-            "conv_branches", "pointwise", "identity", "average", "sequential", "small",
+            "conv_branches", "pointwise", "identity", "average", "sequential", "small", "squeeze",
         )  # fmt: skip
         for stage in range(1, self.stages.high + 1):
             parent: dict[str, Any] = {}
@@ -94,10 +97,19 @@ class RepCNN(SearchSpace):
             topology = _topology(candidate, stage)
             for index in range(candidate.integer(f"stage{stage}.blocks")):
                 stride = candidate.integer(f"stage{stage}.stride") if index == 0 else 1
-                shape = ConvShape(width, out_channels, kernel_size, stride=stride, padding=self.padding)
+                shape = ConvShape(
+                    width,
+                    out_channels,
+                    kernel_size,
+                    stride=stride,
+                    padding=self.padding,
+                    input_size=tuple(spatial),
+                )
                 layers += block(shape, topology)
                 spatial = [ceil(size / stride) for size in spatial]
                 width = out_channels
+                if candidate[f"stage{stage}.squeeze"]:
+                    layers.append(Squeeze(width, (spatial[0], spatial[1]), causal=self.padding == "causal"))
         # A pool of fixed size, not a mean: several runtimes do not delegate means.
         pool = nn.AvgPool2d((spatial[0], spatial[1]))
         dropout = nn.Dropout(float(candidate["dropout"]))

@@ -218,7 +218,10 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return the untrained model: (batch, *input_shape) -> (batch, classes)."""
+        """Return the untrained model: (batch, *input_shape) -> (batch, classes).
+
+        A network that transcribes answers once a step: (batch, steps, classes), the first class CTC's blank.
+        """
 
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
         """Return the validated candidate; raises :class:`UserError` for a value outside the space."""
@@ -301,6 +304,7 @@ class Wrapper(SearchSpace):
 BUILT_IN = {
     "repcnn": "repareto.spaces.repcnn:RepCNN",
     "bc_resnet": "repareto.spaces.peers.bc_resnet:BCResNet",
+    "conformer_ctc": "repareto.spaces.conformer.space:ConformerSpace",
     "ds_cnn": "repareto.spaces.peers.ds_cnn:DSCNN",
     "matchboxnet": "repareto.spaces.peers.matchboxnet:MatchboxNet",
     "mixed_kernels": "repareto.spaces.peers.mixed_kernels:MixedKernels",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UserError
+from .squeeze import Squeeze
 
 _FRAMEWISE = (
     nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU,
@@ -34,6 +35,17 @@ class OverTime(nn.Module):
     def forward(self, frames: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         joined = torch.cat([past, frames], dim=-1)
         return self.layer(joined), joined[..., joined.shape[-1] - self.past_frames :]
+
+
+class SqueezeOverTime(OverTime):
+    """Scales the new frames by what they and the past frames tell (see ``squeeze.py``)."""
+
+    def __init__(self, squeeze: Squeeze) -> None:
+        super().__init__(nn.Sequential(squeeze.pool, squeeze.gate), squeeze.past_frames)
+
+    def forward(self, frames: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        factors, new_past = super().forward(frames, past)
+        return frames * factors, new_past
 
 
 class Streaming(nn.Module):
@@ -161,6 +173,8 @@ class _Builder:
             self._convolve(layer)
         elif isinstance(layer, nn.AvgPool1d | nn.AvgPool2d):
             self._pool(layer)
+        elif isinstance(layer, Squeeze):
+            self._squeeze(layer)
         else:
             raise UserError(f"{_title(layer)} has no streaming form")
         self._x = layer(self._x)
@@ -199,12 +213,25 @@ class _Builder:
         self._window_hops, self._pool_index = frames, len(self._layers)
         self._over_time(layer, frames - 1)
 
-    def _over_time(self, layer: nn.Module, past_frames: int) -> None:
-        if not past_frames:
+    def _squeeze(self, layer: Squeeze) -> None:
+        if not layer.is_causal:
+            raise UserError(
+                f"{_title(layer)} scales each frame by a mean over later ones, too (build it with padding: causal)"
+            )
+        if layer.past_frames:
+            self._keep_past(SqueezeOverTime(layer))
+        else:
             self._layers.append(layer)
-            return
-        self._layers.append(OverTime(layer, past_frames))
-        self._states.append((*self._x.shape[1:-1], past_frames))
+
+    def _over_time(self, layer: nn.Module, past_frames: int) -> None:
+        if past_frames:
+            self._keep_past(OverTime(layer, past_frames))
+        else:
+            self._layers.append(layer)
+
+    def _keep_past(self, layer: OverTime) -> None:
+        self._layers.append(layer)
+        self._states.append((*self._x.shape[1:-1], layer.past_frames))
 
 
 def _title(layer: nn.Module) -> str:

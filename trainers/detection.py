@@ -106,7 +106,11 @@ class ScoredStream:
     def hours(self) -> float:
         """How long nothing is to be detected: the stream without its words."""
         seconds = len(self.scores) * self.hop_seconds
-        near = sum(min(end + self.patience_seconds, seconds) - start for start, end in self.words)
+        near, told = 0.0, 0.0
+        for start, end in sorted(self.words):
+            until = min(end + self.patience_seconds, seconds)
+            near += max(0.0, until - max(start, told))
+            told = max(told, until)
         return max(0.0, seconds - near) / SECONDS_PER_HOUR
 
 
@@ -157,14 +161,28 @@ def _count(smoothed: Sequence[tuple[ScoredStream, np.ndarray]], detector: Detect
     for stream, scores in smoothed:
         # A score is known when its hop has ended.
         times = (detector.detections(scores, stream.hop_seconds) + 1) * stream.hop_seconds
-        is_near = np.zeros(len(times), bool)
-        for start, end in stream.words:
-            hits = (times >= start) & (times <= end + stream.patience_seconds)
-            is_near |= hits
-            misses += not hits.any()
-        words += len(stream.words)
-        false_alarms += int((~is_near).sum())
+        spans = np.array(sorted(stream.words), np.float64).reshape(-1, 2)
+        firsts = np.searchsorted(times, spans[:, 0], "left")
+        ends = np.searchsorted(times, spans[:, 1] + stream.patience_seconds, "right")
+        words += len(spans)
+        misses += _missed(firsts.tolist(), ends.tolist())
+        opened = np.zeros(len(times) + 1, np.int64)
+        np.add.at(opened, firsts, 1)
+        np.add.at(opened, np.maximum(firsts, ends), -1)
+        false_alarms += int((np.cumsum(opened)[:-1] == 0).sum())
     return Counts(words, misses, false_alarms, sum(stream.hours for stream, _ in smoothed))
+
+
+def _missed(firsts: Sequence[int], ends: Sequence[int]) -> int:
+    """How many words get none of the detections from ``first`` to before ``end``; each detection is of one word."""
+    misses = free = 0
+    for first, end in zip(firsts, ends, strict=True):
+        taken = max(first, free)
+        if taken < end:
+            free = taken + 1
+        else:
+            misses += 1
+    return misses
 
 
 @dataclass(frozen=True)
@@ -181,9 +199,11 @@ def curve(streams: Sequence[ScoredStream], detector: Detector) -> tuple[CurvePoi
     pooled = np.sort(np.concatenate([scores for _, scores in smoothed])) if smoothed else np.zeros(0)
     if not len(pooled):
         raise UserError("no scores: a stream of at least one hop is needed")
-    # Scores of every size decide: those that occur, those between, and among the highest those close to 1.
+    # False alarms are few because few scores are as high: of those that occur the highest, then every so many; those
+    # between, and among the highest those close to 1.
     third = CURVE_POINTS // 3
-    candidates = [np.quantile(pooled, np.linspace(0, 1, third)), np.linspace(0, 1, third), _near_one(third)]
+    ranks = np.geomspace(1, len(pooled), third).astype(np.int64)
+    candidates = [pooled[-ranks], np.linspace(0, 1, third), _near_one(third)]
     thresholds = np.unique(np.clip(np.concatenate(candidates), 0, 1))
     return tuple(
         CurvePoint(float(value), _count(smoothed, replace(detector, threshold=float(value)))) for value in thresholds
@@ -195,12 +215,22 @@ def _near_one(count: int) -> np.ndarray:
 
 
 def operating_point(points: Sequence[CurvePoint], false_alarms_per_hour: float) -> CurvePoint:
-    """The point with the fewest misses among those with at most so many false alarms an hour; the highest threshold.
+    """The point with the fewest misses among those with at most so many false alarms an hour, then the fewest of these.
 
-    Where even the highest threshold alarms more often, a detector that is never woken: every word is missed.
+    Of thresholds that are alike in both, the middle one in log-odds: another stream's words score somewhat lower and
+    its other sounds somewhat higher than those that were counted. Where even the highest threshold alarms more often, a
+    detector that is never woken: every word is missed.
     """
     held = [point for point in points if point.counts.false_alarms_per_hour <= false_alarms_per_hour]
     if not held:
         counts = points[-1].counts
         return CurvePoint(1.0, Counts(counts.words, counts.words, 0, counts.hours))
-    return min(held, key=lambda point: (point.counts.misses, -point.threshold))
+    fewest = min((point.counts.misses, point.counts.false_alarms) for point in held)
+    alike = [point for point in held if (point.counts.misses, point.counts.false_alarms) == fewest]
+    middle = (_log_odds(alike[0].threshold) + _log_odds(alike[-1].threshold)) / 2
+    return min(alike, key=lambda point: abs(_log_odds(point.threshold) - middle))
+
+
+def _log_odds(probability: float) -> float:
+    held = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(held / (1 - held))

@@ -6,7 +6,7 @@ Shape legend: b mel bands, t frames, h hops.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..spaces.errors import UserError
 from ..spaces.streaming import Streaming, streaming
 from .data.dataset import Dataset, SoundStream
 from .detection import CurvePoint, DetectionTask, Detector, ScoredStream, count, curve, operating_point
+from .judgement import Judgement
 from .supervised import TrainingDivergedError
 
 WINDOW_STEP_MS = 100.0
@@ -131,15 +132,6 @@ def misses(hear: Hear, dataset: Dataset) -> float:
     return operating_point(points, dataset.detection.false_alarms_per_hour).counts.miss_rate
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """How a model fares: ``figures`` to compare by, ``error`` and ``test_error`` among them, and what a person wants to
-    see beside them."""
-
-    figures: dict[str, float]
-    details: dict[str, Any] = field(default_factory=dict)
-
-
 def judge(hear: Hear, dataset: Dataset) -> Judgement:
     """Choose thresholds on the calibration stream, and count on the test stream."""
     task = dataset.detection
@@ -228,8 +220,7 @@ def _suspects(heard: ScoredStream, stream: SoundStream, detector: Detector) -> l
         smoothed[(times >= start) & (times <= end + heard.patience_seconds)] = 0.0
     # A window and what is averaged look back: the middle of what was heard tells the recording.
     middles = np.maximum(0.0, times - heard.patience_seconds / 2)
-    for start, end in stream.made:
-        smoothed[(middles >= start) & (middles < end)] = 0.0
+    smoothed[stream.is_made(middles)] = 0.0
     found = []
     for _ in range(SUSPECTS):
         place = int(smoothed.argmax())

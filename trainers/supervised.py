@@ -1,4 +1,4 @@
-"""Supervised training of one classifier, an epoch at a time, the same from the same seed."""
+"""Supervised training of one network, an epoch at a time, the same from the same seed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..spaces.errors import UserError
 from .augment import Augment
+from .batches import batches_of_like_length, random_batches
 from .data.dataset import Dataset, Split
+from .losses import loss_of
 from .sparsity.base import Sparsifier
 
 SPARSIFIER_EXAMPLES = 256
@@ -99,11 +100,13 @@ class SupervisedTrainer:
         self.device = torch.device(device)
         self.epoch = 0
         self._generator = torch.Generator(device=device).manual_seed(seed)
+        self._loss = loss_of(dataset, config.label_smoothing)
         self._features, self._labels = _on_device(dataset.train, self.device)
+        self._frames = None if dataset.train.frames is None else _tensor(dataset.train.frames).to(self.device)
         self._noise = None if dataset.noise is None else _tensor(dataset.noise).to(self.device)
         is_audio = dataset.front_end["kind"] == "log_mel"
         self._augment = config.augment.fitted_to(dataset.front_end) if is_audio else None
-        # A last batch of one is left out, see _batches.
+        # A last batch of one is left out, see batches.py.
         full_batches, rest = divmod(len(self._labels), config.batch_size)
         steps = (full_batches + (rest > 1)) * config.epochs
         self._sparsifier = sparsifier
@@ -125,7 +128,7 @@ class SupervisedTrainer:
         total = torch.zeros((), device=self.device)
         for features, labels in self._batches():
             with self._autocast():
-                loss = F.cross_entropy(self.model(features), labels, label_smoothing=self.config.label_smoothing)
+                loss = self._loss(self.model, features, labels)
             self._optimizer.zero_grad(set_to_none=True)
             self._with_penalty(loss).backward()
             self._optimizer.step()
@@ -152,15 +155,20 @@ class SupervisedTrainer:
         return self._features[::step][:SPARSIFIER_EXAMPLES].float()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self._labels), generator=self._generator, device=self.device)
-        for indices in order.split(self.config.batch_size):
-            # A batch of one has no batch statistics.
-            if len(indices) == 1:
-                continue
+        noise = self._noise
+        for indices in self._batch_indices():
             features = self._features[indices].float()
+            if self._frames is not None:
+                longest = int(self._frames[indices].max())
+                features, noise = features[..., :longest], None if self._noise is None else self._noise[..., :longest]
             if self._augment is not None:
-                features = self._augment(features, self._noise, self._generator)
+                features = self._augment(features, noise, self._generator)
             yield features, self._labels[indices]
+
+    def _batch_indices(self) -> list[Tensor]:
+        if self._frames is None:
+            return random_batches(len(self._labels), self.config.batch_size, self._generator)
+        return batches_of_like_length(self._frames, self.config.batch_size, self._generator)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.device.type == "cuda" and self.config.mixed_precision

@@ -1,7 +1,7 @@
 """What a runtime runs as one kernel: an operator and the simple activation that follows it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .graph import Graph, Operator
 
@@ -54,6 +54,47 @@ def fuse_kernels(graph: Graph) -> tuple[Kernel, ...]:
             kernels.append([operator])
         maker.update(dict.fromkeys(operator.outputs, before))
     return tuple(_kernel(operators) for operators in kernels)
+
+
+def with_joined_pads(graph: Graph) -> Graph:
+    """The graph with zeros around what one convolution alone reads as that convolution's own padding.
+
+    So ONNX files have them and XNNPACK runs them; torch has to make a copy where there are more on one side.
+    """
+    readers = Counter(name for operator in graph.operators for name in operator.inputs)
+    readers.update(graph.outputs)
+    pads = {
+        operator.outputs[0]: operator
+        for operator in graph.operators
+        if _is_zero_pad(operator, graph) and readers[operator.outputs[0]] == 1
+    }
+    if not pads:
+        return graph
+    operators = [
+        _with_pad(operator, pads[operator.inputs[0]])
+        if operator.kind in ("conv", "depthwise_conv") and operator.inputs[0] in pads
+        else operator
+        for operator in graph.operators
+    ]
+    return Graph.of(graph.tensors, operators, graph.inputs, graph.outputs, graph.weights)
+
+
+def _is_zero_pad(operator: Operator, graph: Graph) -> bool:
+    amounts = operator.attribute("pad")
+    if operator.attribute("operator") != "aten.constant_pad_nd" or not isinstance(amounts, tuple):
+        return False
+    spatial = len(graph.tensors[operator.outputs[0]].shape) - 2
+    return not operator.attribute("value", 0) and min(amounts) >= 0 and len(amounts) <= 2 * spatial
+
+
+def _with_pad(convolution: Operator, pad: Operator) -> Operator:
+    own, amounts = convolution.attribute("padding"), pad.attribute("pad")
+    assert isinstance(own, tuple) and isinstance(amounts, tuple)
+    # The last axis is padded first; what is behind follows from the size of the output.
+    before = (*amounts[::2], *[0] * len(own))[: len(own)][::-1]
+    padding = tuple(mine + more for mine, more in zip(own, before, strict=True))
+    attributes = {**dict(convolution.attributes), "padding": padding}
+    return replace(convolution, inputs=(pad.inputs[0], *convolution.inputs[1:]), attributes=tuple(attributes.items()))
 
 
 def _joins(operator: Operator, kernel: list[Operator]) -> bool:

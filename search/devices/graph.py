@@ -180,5 +180,19 @@ class Graph:
         return hashlib.sha256(json.dumps(structure).encode()).hexdigest()[:32]
 
 
+def pooled_values(operator: Operator, graph: Graph) -> int:
+    """The values that a pool takes in; where windows overlap, each as often as one holds it.
+
+    By the names that torch, TFLite and ONNX have for the size of a window; without one it is the whole map.
+    """
+    names = ("kernel_size", "kernel", "kernel_shape")
+    window = next((size for size in map(operator.attribute, names) if isinstance(size, tuple)), None)
+    written = graph.tensors[operator.outputs[0]]
+    if window is None:
+        return graph.tensors[operator.inputs[0]].elements
+    axes = len(written.shape) - 2
+    return written.elements * math.prod(window) ** (axes // len(window))
+
+
 def _form(info: TensorInfo) -> tuple[tuple[int, ...], str]:
     return info.shape, info.dtype

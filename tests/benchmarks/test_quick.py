@@ -60,10 +60,47 @@ def test_wakeword(tmp_path):
         "wakeword.synthetic.stream_difference",
     } <= {claim["id"] for claim in document["claims"]}
     assert {(row["network"], row["precision"]) for row in document["rows"]} == {
-        (network, precision) for network in ("4conv+1x1+skip", "1conv") for precision in ("fp32", "int8")
+        (network, precision) for network in ("4conv+1x1+skip", "1conv", "repcnn-2x16") for precision in ("fp32", "int8")
     }
     # Branches cost nothing once they are fused.
-    assert len({row["macs"] for row in document["rows"]}) == 1
+    assert len({row["macs"] for row in document["rows"] if row["network"] != "repcnn-2x16"}) == 1
+    for row in document["rows"]:
+        # What is shipped hears other engines too: all that are installed, at all rates.
+        assert ("hibari" in row["unheard_engines"]) == (row["precision"] == "int8")
+        assert all(len(misses) == len(row["misses"]) for misses in row["unheard_engines"].values())
+
+
+def test_branch_costs(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    document = publish("branch_costs", tmp_path)
+    pairs = [(form, name) for form in ("separable", "full") for name in ("1conv+1x1+skip", "4conv+1x1+skip")]
+    ids = [f"branch_costs.training.{form}.{name}" for form, name in pairs]
+    for runtime in ("host-onnxruntime", "host-litert"):
+        ids += [f"branch_costs.{runtime}.{form}.{name}.{of}" for form, name in pairs for of in ("latency", "memory")]
+    check_claims(document, *ids)
+
+
+def test_int8(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    document = publish("int8", tmp_path)
+    names = ("separable-4conv+1x1+skip", "separable-4conv+1x1+skip-squeeze")
+    pairs = [(device, name) for device in ("host-litert-int8", "host-onnxruntime-int8") for name in names]
+    check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
+
+
+def test_asr(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("asr", tmp_path)
+    names = ("token_error", "onnx_difference", "half_depth_points", "whole_depth_points")
+    check_claims(document, *(f"asr.synthetic.{name}" for name in names))
+    large = [row for row in document["rows"] if row["size"] == "large"]
+    assert {(row["trained"], row["depth"]) for row in large} == {
+        (trained, depth) for trained in ("dense", "to be cut") for depth in (1, 2, 3, 4)
+    }
+    # Fewer blocks are fewer parameters, of the same training.
+    for trained in ("dense", "to be cut"):
+        by_depth = sorted((row["depth"], row["parameters"]) for row in large if row["trained"] == trained)
+        assert [parameters for _, parameters in by_depth] == sorted({parameters for _, parameters in by_depth})
 
 
 def test_matched_error(tmp_path):

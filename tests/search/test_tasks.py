@@ -10,13 +10,16 @@ from torch import nn
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
 from repareto.search.tasks import TASKS, task_named, task_of
+from repareto.spaces.conformer.space import ConformerSpace
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Int
-from repareto.trainers.data.dataset import Dataset, SoundStream, Split
+from repareto.trainers.data.dataset import Dataset, SoundStream, Source, Split
 from repareto.trainers.detection import DetectionTask
 from repareto.trainers.supervised import error_rate
+from repareto.trainers.tokens import TranscriptionTask, padded
+from repareto.trainers.transcription import answers_of, token_error
 from tests.spaces.networks import randomise_norms
 
 SHAPE = (6, 23)
@@ -31,7 +34,7 @@ def dataset(*, detects: bool) -> Dataset:
         return Dataset("made", LABELS, split, split, split, FRONT_END)
     words = np.array([[1.0, 1.5], [4.0, 4.4]])
     streams = {
-        name: SoundStream(rng.standard_normal((6, 600)).astype(np.float16), words, ((0.0, "a.wav"),))
+        name: SoundStream(rng.standard_normal((6, 600)).astype(np.float16), words, (Source(0.0, "a.wav"),))
         for name in ("validation", "test")
     }
     return Dataset(
@@ -92,6 +95,44 @@ def test_a_classifier_is_judged_by_its_clips() -> None:
     assert task.validation_error(fused, data, "cpu") == error
     assert task.judge(fused, data, "cpu").figures == {"error": error, "test_error": error}
     assert task.judge_file(target, content, form, data).figures == {"error": error, "test_error": error}
+
+
+def transcribed() -> Dataset:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((24, *SHAPE)).astype(np.float16)
+    split = Split(features, padded([tuple(rng.integers(1, 4, 3).tolist()) for _ in features]))
+    labels = ("<blank>", "a", "b", "c")
+    return Dataset(
+        "made", labels, split, split, split, FRONT_END, transcription=TranscriptionTask("character")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target_name", ["reference", "host-litert", "host-litert-int8"])
+def test_a_transcriber_is_judged_by_its_tokens(target_name: str) -> None:
+    if target_name != "reference":
+        pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+    data, target, space = transcribed(), device(target_name), ConformerSpace()
+    small = {"blocks": 1, "width": 16, "strides": 1, "conv_branches": 1, "expansion": 1}
+    torch.manual_seed(0)
+    model = space.build(space.candidate(dict(space.middle()) | small), SHAPE, len(data.labels))
+    fused, task = fused_copy(randomise_norms(model.eval())), task_of(data)
+    assert task.name == "transcription" and task_named({"task": "transcription"}) is task
+    form = task.form(fused, SHAPE)
+    content = form.convert(target, data.train.features.astype(np.float32), data.labels)
+    logits = target.run(content, data.test.features)
+    assert logits.shape == (24, 12, 4)
+    # An answer of int8 is one of 255, over some range.
+    expected = fused(torch.from_numpy(data.test.features).float()).detach().numpy()
+    assert np.abs(logits - expected).max() < (0.1 * np.ptp(expected) if target.quantises else 1e-4)
+    judged, shipped = task.judge(fused, data, "cpu"), task.judge_file(target, content, form, data)
+    assert (
+        judged.figures["error"]
+        == task.validation_error(fused, data, "cpu")
+        == token_error(answers_of(fused), data.test)
+    )
+    assert shipped.figures["error"] == pytest.approx(judged.figures["error"], abs=0.1 if target.quantises else 1e-9)
+    assert shipped.figures.keys() == judged.figures.keys()
+    task.refuse_device(target)
 
 
 def test_a_wake_word_is_scored_with_branches_as_it_is_without() -> None:

@@ -1,5 +1,7 @@
 """Fusion is exact for every topology that a space can draw."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from torch import nn
 from repareto.spaces.branches import BranchedConv, ConvShape, Topology
 from repareto.spaces.fusion import fuse, fused_copy
 
+SIZE = (11, 12)
 topologies = st.tuples(st.integers(0, 4), *[st.booleans()] * 5).filter(any).map(lambda drawn: Topology(*drawn))
 
 
@@ -31,6 +34,7 @@ def shapes(draw):
         dilation=draw(st.integers(1, 3)),
         groups=groups,
         padding=draw(st.sampled_from(["same", "causal"])),
+        input_size=draw(st.sampled_from([None, SIZE[:dims]])),
     )
 
 
@@ -51,7 +55,7 @@ def test_fused_equals_branched(shape, topology, seed, dtype, tolerance):
     torch.manual_seed(seed)
     block = BranchedConv(shape, topology).to(dtype).eval()
     randomise(block, seed)
-    inputs = torch.randn(2, shape.in_channels, *[11 + axis for axis in range(shape.spatial_dims)], dtype=dtype)
+    inputs = torch.randn(2, shape.in_channels, *SIZE[: shape.spatial_dims], dtype=dtype)
     fused, report = fuse(block, inputs)
     assert report.largest_relative_difference <= tolerance
     assert report.ok
@@ -114,6 +118,19 @@ def test_symmetric_padding_needs_no_pad_operator():
     assert isinstance(BranchedConv(ConvShape(3, 4, (5,)), Topology()).eval().fused(), nn.Conv1d)
     causal = BranchedConv(ConvShape(3, 4, (5,), padding="causal"), Topology()).eval().fused()
     assert isinstance(causal[0], nn.ConstantPad1d)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "dilation", "amounts"),
+    [(20, 5, 1, [1, 2]), (21, 5, 1, [2, 2]), (20, 3, 2, [1, 2]), (20, 1, 1, [0, 0]), (1, 5, 1, [2, 2])],
+)
+def test_a_strided_convolution_of_a_known_size_is_padded_as_tensorflow_does(side, kernel, dilation, amounts):
+    shape = ConvShape(3, 4, (kernel,), stride=2, dilation=dilation, input_size=(side,))
+    assert shape.pad_amounts == amounts
+    # In time a causal one stays causal, and without a stride centred kernels are what TensorFlow has.
+    reach = (kernel - 1) * dilation
+    assert replace(shape, padding="causal").pad_amounts == [reach, 0]
+    assert replace(shape, stride=1).pad_amounts == [reach // 2, reach // 2]
 
 
 def test_parallel_copies_equal_separate_branches():

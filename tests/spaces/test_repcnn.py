@@ -68,7 +68,7 @@ def settled(**changes: object) -> Candidate:
         "form": "full", "stages": 1, "dropout": 0.0, "training.learning_rate": 0.01, "training.weight_decay": 0.001,
         "stage1.width": 8, "stage1.blocks": 1, "stage1.kernel": 3, "stage1.stride": 1, "stage1.conv_branches": 1,
         "stage1.pointwise": False, "stage1.identity": False, "stage1.average": False, "stage1.sequential": False,
-        "stage1.small": False,
+        "stage1.small": False, "stage1.squeeze": False,
     }  # fmt: skip
     return RepCNN().candidate({**values, **changes})
 

@@ -83,6 +83,25 @@ def test_a_word_is_heard_once_missed_or_elsewhere_alarmed() -> None:
     assert (two.words, two.misses, two.false_alarms) == (2, 1, 1) and two.hours == pytest.approx(17 / 3600)
 
 
+def test_one_detection_is_of_one_word() -> None:
+    # The second word begins while the first is still waited for: one detection leaves one of them, two leave none.
+    words = ((1.0, 1.5), (1.8, 2.2))
+    for peaks, misses in (((19,), 1), ((19, 24), 0)):
+        counts = count([ScoredStream(scores(*peaks), HOP_SECONDS, words, patience_seconds=1.0)], Detector(0.5, 1, 0.0))
+        assert (counts.misses, counts.false_alarms) == (misses, 0)
+        # From 1.0 s on to 3.2 s, and not each for itself.
+        assert counts.hours == pytest.approx((10 - 2.2) / 3600)
+
+
+def test_thresholds_lie_between_scores_that_few_reach() -> None:
+    # Two false alarms an hour may be two scores of a million, far from where most are.
+    values = np.random.default_rng(0).random(100_000) * 1e-6
+    highest = np.array([0.0103, 0.0102, 0.0101, 0.01])
+    values[[1000, 2000, 3000, 4000]] = highest
+    points = curve([ScoredStream(values, HOP_SECONDS)], Detector(smoothing_hops=1, pause_seconds=0))
+    assert {1, 2, 3, 4} <= {point.counts.false_alarms for point in points}
+
+
 def test_intervals_are_exact_ones() -> None:
     counts = Counts(words=20, misses=0, false_alarms=0, hours=2.0)
     # 1 - 0.025 ** (1 / 20), and -ln(0.025) / 2: what no event in so many tries still allows.
@@ -113,10 +132,16 @@ def test_the_threshold_is_that_with_fewest_misses_under_the_bound() -> None:
     positives = ScoredStream(scores(20, height=0.8), HOP_SECONDS, ((1.5, 2.0),))
     points = curve([negatives, positives], Detector(smoothing_hops=1, pause_seconds=0))
     chosen = operating_point(points, 0.0).threshold
-    assert 0.61 < chosen <= 0.8 + 1e-9
+    # As far from the alarm as from the word: in log-odds 0.41 and 1.39.
+    assert chosen == pytest.approx(0.71, abs=0.01)
     assert count([negatives, positives], Detector(chosen, 1, 0)).misses == 0
-    # Both alarms are allowed: the highest threshold that misses nothing is still the one to take.
+    # Both alarms are allowed, and none is needed.
     assert operating_point(points, 1e6).threshold == chosen
+    # Two words, one of them lower than the alarms: it is heard where they may be raised.
+    low = ScoredStream(scores(70, height=0.4), HOP_SECONDS, ((6.5, 7.0),))
+    points = curve([negatives, positives, low], Detector(smoothing_hops=1, pause_seconds=0))
+    assert operating_point(points, 0.0).counts.misses == 1
+    assert operating_point(points, 1e6).counts.misses == 0
 
 
 def test_a_detector_that_always_alarms_is_never_woken() -> None:

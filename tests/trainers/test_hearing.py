@@ -10,7 +10,7 @@ from torch import nn
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Int
-from repareto.trainers.data.dataset import Dataset, SoundStream, Split
+from repareto.trainers.data.dataset import Dataset, SoundStream, Source, Split
 from repareto.trainers.detection import DetectionTask
 from repareto.trainers.hearing import Heard, hear_with, judge, misses, streaming_or_none
 from repareto.trainers.supervised import TrainingDivergedError
@@ -77,7 +77,7 @@ def made_stream(peaks: dict[int, float], words: list[tuple[float, float]], hops:
     features = np.full((1, hops), 0.1)
     for hop, score in peaks.items():
         features[0, hop] = score
-    return SoundStream(features, np.array(words).reshape(-1, 2), ((0.0, "a.wav"), (5.0, "b.wav")))
+    return SoundStream(features, np.array(words).reshape(-1, 2), (Source(0.0, "a.wav"), Source(5.0, "b.wav", 60.0)))
 
 
 def hear_scores(features: np.ndarray) -> Heard:
@@ -102,16 +102,16 @@ def test_thresholds_are_chosen_on_one_stream_and_told_of_the_other() -> None:
     # Ten an hour mean none in ten seconds: the threshold is above 0.6, and a word of 0.5 is missed.
     assert found.details["misses"][0]["validation_misses"] == 0.5
     assert found.details["suspects"][0] == {"score": pytest.approx(0.6), "where": "a.wav at 3.9 s"}
-    assert found.details["suspects"][1] == {"score": pytest.approx(0.4), "where": "b.wav at 0.9 s"}
+    assert found.details["suspects"][1] == {"score": pytest.approx(0.4), "where": "b.wav at 60.9 s"}
     corners = found.details["curves"]["validation"]
     assert [corner["misses"] for corner in corners] == [0.5, 0.0]
     assert all(low <= corner["misses"] <= high for corner in corners for low, high in [corner["misses_interval"]])
 
 
 def test_what_was_made_is_no_suspect() -> None:
-    stream = SoundStream(np.full((1, 500), 0.1), np.zeros((0, 2)), ((0.0, "a pause"), (5.0, "b.wav")))
+    stream = SoundStream(np.full((1, 500), 0.1), np.zeros((0, 2)), (Source(0.0, "a pause"), Source(5.0, "b.wav")))
     stream.features[0, [100, 300]] = 0.9, 0.6
-    assert stream.made == [(0.0, 5.0)]
+    assert stream.is_made(np.array([0.0, 4.9, 5.0])).tolist() == [True, True, False]
     found = judge(hear_scores, dataset(validation=replace_words(stream), test=replace_words(stream)))
     assert found.details["suspects"][0]["where"].startswith("b.wav")
 

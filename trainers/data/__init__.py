@@ -9,8 +9,11 @@ from ...spaces.imports import load_class
 
 SOURCES = {
     "digits": "repareto.trainers.data.digits:Digits",
+    "joined_recordings": "repareto.trainers.data.transcripts.joined:JoinedRecordings",
+    "manifest": "repareto.trainers.data.transcripts.manifest:Manifest",
     "speech_commands": "repareto.trainers.data.speech_commands:SpeechCommands",
     "synthetic": "repareto.trainers.data.synthetic:Synthetic",
+    "synthetic_strings": "repareto.trainers.data.transcripts.synthetic:SyntheticStrings",
     "wakeword": "repareto.trainers.data.wakeword:WakeWord",
 }
 """Names for the configuration; import paths and not classes, so that naming them imports neither torch nor audio."""

@@ -38,7 +38,7 @@ def log_mel_dataset(
     """
     if not len(splits["train"]):
         raise UserError(f"data {name}: the train split is empty; add recordings or change the split")
-    normalisation = Normalisation.of(splits["train"].features)
+    normalisation = Normalisation.of(_sound_of(splits["train"]))
 
     def normalised(features: np.ndarray) -> np.ndarray:
         halves = np.empty(features.shape, np.float16)
@@ -47,12 +47,15 @@ def log_mel_dataset(
             half[:] = normalisation.apply(clip)
         return halves
 
+    def of_split(split: str) -> Split:
+        return replace(splits[split], features=normalised(splits[split].features))
+
     return Dataset(
         name=name,
         labels=tuple(labels),
-        train=Split(normalised(splits["train"].features), splits["train"].labels),
-        validation=Split(normalised(splits["validation"].features), splits["validation"].labels),
-        test=Split(normalised(splits["test"].features), splits["test"].labels),
+        train=of_split("train"),
+        validation=of_split("validation"),
+        test=of_split("test"),
         front_end={
             **log_mel.describe(),
             "clip_seconds": clip_seconds,
@@ -66,3 +69,10 @@ def log_mel_dataset(
             split: replace(stream, features=normalised(stream.features)) for split, stream in (streams or {}).items()
         },
     )
+
+
+def _sound_of(split: Split) -> np.ndarray:
+    """The features without the silence behind examples: of any number of examples, or of bands (b, frames of all)."""
+    if split.frames is None:
+        return split.features
+    return np.concatenate([clip[:, :count] for clip, count in zip(split.features, split.frames, strict=True)], axis=1)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+_UNKNOWN_LENGTH = 2**62
+"""So many samples and more libsndfile tells of a FLAC file that was written to a pipe, or that is empty."""
+
 
 class UnreadableAudio(Exception):
     """A file that holds no usable audio; the message is the reason alone."""
@@ -26,18 +29,24 @@ class Clips:
     """Path and reason of each file that gave none."""
 
 
-def read_clip(path: Path, sample_rate_hz: int) -> np.ndarray:
-    """The whole file as mono float32 of shape (samples,), full scale 1, resampled to ``sample_rate_hz``.
+def read_clip(path: Path, sample_rate_hz: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
+    """A file, or from one share of its length to another, as mono float32 of shape (samples,), full scale 1, resampled
+    to ``sample_rate_hz``.
 
-    Raises :class:`UnreadableAudio` where the file cannot be decoded to its end, is empty or holds no finite samples.
+    Raises :class:`UnreadableAudio` where it cannot be decoded to its end, is empty or holds no finite samples.
     """
     import soundfile
     import soxr
 
     try:
         with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            promised, file_rate_hz = file.frames, file.samplerate
+            if file.frames >= _UNKNOWN_LENGTH:
+                raise UnreadableAudio("does not say how long it is")
+            first, last = round(start * file.frames), round(end * file.frames)
+            if first:
+                file.seek(first)
+            samples = file.read(last - first, dtype="float32", always_2d=True)
+            promised, file_rate_hz = last - first, file.samplerate
     except (soundfile.SoundFileError, OSError) as error:
         raise UnreadableAudio(reason(error)) from error
     # libsndfile may stop at damage without an error.
@@ -52,6 +61,17 @@ def read_clip(path: Path, sample_rate_hz: int) -> np.ndarray:
         return mono
     resampled: np.ndarray = soxr.resample(mono, file_rate_hz, sample_rate_hz)
     return resampled
+
+
+def seconds_of(path: Path) -> float:
+    """How long a recording says it is, 0 where it cannot be opened or does not say."""
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError):
+        return 0.0
+    return 0.0 if info.frames >= _UNKNOWN_LENGTH else float(info.duration)
 
 
 def loudest_window(waveform: np.ndarray, samples: int) -> np.ndarray:

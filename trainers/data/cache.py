@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from ...spaces.errors import UserError
-from .dataset import Dataset, SoundStream, Split
+from .dataset import Dataset, SoundStream, Source, Split
 
 # Raise it whenever the same settings come to mean other bytes.
 FORMAT_VERSION = 1
@@ -53,7 +53,10 @@ def _read(path: Path) -> Dataset | None:
         # Opened here, because np.load leaves its own file open where the archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
-            splits = {split: Split(arrays[f"{split}_features"], arrays[f"{split}_labels"]) for split in SPLITS}
+            splits = {
+                split: Split(arrays[f"{split}_features"], arrays[f"{split}_labels"], arrays.get(f"{split}_frames"))
+                for split in SPLITS
+            }
             noise = arrays.get("noise")
             streams = {
                 split: SoundStream(arrays[f"{split}_stream"], arrays[f"{split}_words"], _sources(sources))
@@ -77,8 +80,8 @@ def _read(path: Path) -> Dataset | None:
         return None
 
 
-def _sources(rows: Any) -> tuple[tuple[float, str], ...]:
-    return tuple((float(seconds), str(name)) for seconds, name in rows)
+def _sources(rows: Any) -> tuple[Source, ...]:
+    return tuple(Source(float(start), str(name), float(offset)) for start, name, offset in rows)
 
 
 def _make_folder(folder: Path) -> None:
@@ -112,8 +115,10 @@ def _save(file: IO[bytes], dataset: Dataset) -> None:
         facts["streams"] = {split: stream.sources for split, stream in dataset.streams.items()}
     arrays = {"facts": np.array(json.dumps(facts))}
     for split in SPLITS:
-        arrays[f"{split}_features"] = getattr(dataset, split).features
-        arrays[f"{split}_labels"] = getattr(dataset, split).labels
+        held: Split = getattr(dataset, split)
+        arrays[f"{split}_features"], arrays[f"{split}_labels"] = held.features, held.labels
+        if held.frames is not None:
+            arrays[f"{split}_frames"] = held.frames
     if dataset.noise is not None:
         arrays["noise"] = dataset.noise
     for split, stream in dataset.streams.items():

@@ -94,9 +94,14 @@ def phonemes(text: str, accent: str = "en-us") -> tuple[tuple[str, ...], ...]:
 
     Raises :class:`UserError` without the extra.
     """
+    return phonemes_of([text], accent)[0]
+
+
+def phonemes_of(texts: Sequence[str], accent: str = "en-us") -> list[tuple[tuple[str, ...], ...]]:
+    """:func:`phonemes` of each text, said alone."""
     _library()
-    words = _in_a_process({"phonemes_of": text, "accent": accent}).decode().split()
-    return tuple(tuple(word.split("_")) for word in words)
+    spelled = json.loads(_in_a_process({"phonemes_of": list(texts), "accent": accent}))
+    return [tuple(tuple(word.split("_")) for word in text.split()) for text in spelled]
 
 
 def render(
@@ -207,12 +212,15 @@ def _spelled(job: dict[str, Any]) -> bytes:
     if library.espeak_SetVoiceByName(job["accent"].encode()) != 0:
         raise RuntimeError(f"eSpeak NG has no voice {job['accent']!r}")
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    text = ctypes.create_string_buffer(job["phonemes_of"].encode())
-    rest = ctypes.c_void_p(ctypes.addressof(text))
-    clauses = []
-    while rest.value:  # a clause a call; eSpeak sets the pointer to null at the end
-        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _SEPARATED))
-    return b" ".join(clauses)
+    spelled = []
+    for content in job["phonemes_of"]:
+        text = ctypes.create_string_buffer(content.encode())
+        rest = ctypes.c_void_p(ctypes.addressof(text))
+        clauses = []
+        while rest.value:  # a clause a call; eSpeak sets the pointer to null at the end
+            clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _SEPARATED).decode())
+        spelled.append(" ".join(clauses))
+    return json.dumps(spelled).encode()
 
 
 def _rendered(job: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from math import prod
 from ....spaces.errors import UserError
 from ..file_sizes import stream_notes_bytes
 from ..fusion import fuse_kernels
-from ..graph import Graph, Operator
+from ..graph import Graph, Operator, pooled_values
 from ..memory import MemoryPlan, MemoryRules, Workspace, about_states, plan_memory
 from ..profile import Figure, Method, Profile
 from .board import CortexMBoard, OperatorCost
@@ -54,6 +54,8 @@ class CortexM:
         """The cycles of one operator, from the board's table."""
         cost = self._cost(operator)
         read = next((graph.tensors[name].elements for name in operator.inputs if name not in graph.constants), 0)
+        if operator.kind == "pool":
+            read = pooled_values(operator, graph)
         written = sum(graph.tensors[name].elements for name in operator.outputs)
         return (
             cost.cycles_per_mac * operator.macs

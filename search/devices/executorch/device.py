@@ -10,6 +10,7 @@ import torch
 from ..base import Device
 from ..extras import require
 from ..file_sizes import planned_flash
+from ..fusion import with_joined_pads
 from ..graph import Graph
 from ..host.onnx_quantize import quantised_graph
 from ..profile import Figure, Profile
@@ -30,6 +31,10 @@ class MobileXnnpack(Device):
     def __init__(self) -> None:
         require("executorch", EXTRA)
         super().__init__()
+
+    def lowered(self, graph: Graph) -> Graph:
+        """The graph with zeros joined to convolutions, as XNNPACK does when it loads the file."""
+        return with_joined_pads(graph)
 
     def latency(self, _graph: Graph) -> None:
         """None: no latency on ARM is claimed."""
@@ -81,4 +86,4 @@ class MobileXnnpackInt8(MobileXnnpack):
 
     def lowered(self, graph: Graph) -> Graph:
         """The graph with a byte a value."""
-        return quantised_graph(graph)
+        return quantised_graph(super().lowered(graph))

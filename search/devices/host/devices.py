@@ -16,7 +16,7 @@ from ....spaces.streaming import Streaming
 from ..base import Device
 from ..extras import require
 from ..file_sizes import planned_flash
-from ..fusion import fuse_kernels
+from ..fusion import fuse_kernels, with_joined_pads
 from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
@@ -101,13 +101,15 @@ class Calibrated(Device):
 
     def latency(self, graph: Graph) -> Figure:
         """The estimate, with the error it had on held-out networks and where nine of ten of their times lay."""
-        latency_us = self.calibration.latency_us(self.works(self.lowered(graph)))
-        low, high = self.calibration.interval or (None, None)
+        works = self.works(self.lowered(graph))
+        latency_us = self.calibration.latency_us(works)
+        error, is_known = self.calibration.error_of(works)
+        low, high = (is_known and self.calibration.interval) or (None, None)
         return Figure(
             latency_us,
             "us",
             "estimated",
-            self.calibration.stated_error,
+            error,
             low=low and low * latency_us,
             high=high and high * latency_us,
         )
@@ -150,6 +152,10 @@ class HostOnnxRuntime(Calibrated, OnnxDevice):
     name = "host-onnxruntime"
     runtime = "onnxruntime"
 
+    def lowered(self, graph: Graph) -> Graph:
+        """The graph with the paddings that its file has."""
+        return with_joined_pads(graph)
+
     def works(self, graph: Graph) -> tuple[Work, ...]:
         """What ONNX Runtime's kernels do."""
         return onnx_runtime_work(graph)
@@ -178,7 +184,7 @@ class HostOnnxRuntimeInt8(HostOnnxRuntime):
 
     def lowered(self, graph: Graph) -> Graph:
         """The graph with a byte a value."""
-        return quantised_graph(graph)
+        return quantised_graph(super().lowered(graph))
 
     def convert(
         self, module: torch.nn.Module, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]

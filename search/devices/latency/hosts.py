@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..fusion import with_joined_pads
 from ..graph import Graph
 from ..readers.onnx_reader import read_onnx
 from ..readers.torch_reader import read_module
@@ -69,7 +70,7 @@ class OnnxRuntime(HostRuntime):
 
     def case(self, sample: Sample) -> Case:
         """As ONNX, with random weights."""
-        graph = read_module(sample.module, sample.input_shape)
+        graph = with_joined_pads(read_module(sample.module, sample.input_shape))
         return Case(onnx_model(sample), onnx_runtime_work(graph), _is_layer(graph))
 
     def stream_case(self, sample: StreamSample) -> Case:
@@ -103,7 +104,7 @@ class OnnxRuntimeInt8(OnnxRuntime):
         """As QDQ ONNX, with random weights."""
         from ..host.onnx_quantize import quantise_onnx, quantised_graph
 
-        graph = read_module(sample.module, sample.input_shape)
+        graph = with_joined_pads(read_module(sample.module, sample.input_shape))
         features = np.random.default_rng(0).standard_normal(sample.input_shape, dtype=np.float32)
         content = quantise_onnx(onnx_model(sample), features)
         return Case(content, onnx_runtime_work(quantised_graph(graph)), _is_layer(graph))

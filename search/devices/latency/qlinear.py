@@ -7,7 +7,7 @@ through a table of pointers. Activations are 8 bits, sums 32, and each result is
 import math
 from collections.abc import Mapping
 
-from ..graph import Graph, Operator
+from ..graph import Graph, Operator, pooled_values
 
 _LANES, _DEPTH, _ROWS = 16, 4, 6
 
@@ -25,7 +25,7 @@ def terms(graph: Graph, operator: Operator) -> Mapping[str, float]:
         inner, columns = source.shape[-1], written.shape[-1]
         return _product_terms("int8_linear", written.elements // max(1, columns), columns, inner)
     if kind == "pool":
-        return {"int8_pool.values": source.elements, "int8_pool.channels": source.shape[1]}
+        return {"int8_pool.values": pooled_values(operator, graph), "int8_pool.channels": source.shape[1]}
     name = str(operator.attribute("operator", kind)).removeprefix("aten.").lower()
     return {f"int8_{name}.values": source.elements, f"int8_{name}.macs": operator.macs}
 

@@ -12,7 +12,7 @@ with a correction for the network as a whole, are those of ANNETTE (arXiv 2105.0
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ CALIBRATION_FORMAT = 2
 _FALLBACK_KIND = "elementwise"  # what nobody timed is taken to move bytes
 # On an idle machine bursts spread by under 1 %, and most readings are at the best clock.
 _LARGEST_SPREAD, _LEAST_CALM = 0.03, 0.3
+_LARGEST_GUESS = 0.1
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,13 @@ class Calibration:
 
     def time_us(self, work: Work) -> float:
         """The estimated time of one piece of work, in microseconds."""
-        if work.terms and all(name in self.costs_ns for name, _ in work.terms):
+        if self.has_timed(work):
             return sum(self.costs_ns[name] * value for name, value in work.terms) / 1e3
         return self.rates.get(work.kind, self.rates[_FALLBACK_KIND]).time_us(work)
+
+    def has_timed(self, work: Work) -> bool:
+        """Whether the cost of all that it does was fitted to times."""
+        return bool(work.terms) and all(name in self.costs_ns for name, _ in work.terms)
 
     def kernel_times_us(self, works: Iterable[Work], kernels: int) -> tuple[float, ...]:
         """The time of each of so many kernels, that of the layout changes before it included."""
@@ -107,6 +112,22 @@ class Calibration:
         for work in works:
             times[work.kernel] += self.time_us(work)
         return tuple(times)
+
+    def error_of(self, works: Sequence[Work]) -> tuple[str | None, bool]:
+        """The error to expect of an estimate, in words, and whether the networks that it is of were like this one.
+
+        They were not where more than ``_LARGEST_GUESS`` of the estimate is of work that none of them had.
+        """
+        guessed = [work for work in works if not self.has_timed(work)]
+        share = sum(map(self.time_us, guessed)) / self.latency_us(works)
+        if self.held_out is None or share <= _LARGEST_GUESS:
+            return self.stated_error, True
+        names = sorted({work.kind for work in guessed})
+        return (
+            f"unknown: {share:.0%} of it is a guess, for no network that the costs were fitted to had "
+            f"{', '.join(names)}",
+            False,
+        )
 
     @property
     def stated_error(self) -> str | None:

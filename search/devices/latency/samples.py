@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....spaces.streaming import OverTime, Streaming, streaming
+from ....spaces.squeeze import Squeeze
+from ....spaces.streaming import OverTime, SqueezeOverTime, Streaming, streaming
 from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 from ..stream import NEW_STATE, STATE, WINDOW_KEY
 
 _MACS_RANGE = (3e3, 4e8)
 _LARGEST_PARAMETERS = 2_000_000
 _KERNELS = (1, 3, 5, 7, 9, 11, 13)
+_SQUEEZED_SHARE = 0.25  # of stages
 _OPSET, _IR_VERSION = 18, 9
+_NO_PADS = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ def random_samples(count: int, rng: np.random.Generator) -> list[Sample]:
 def onnx_model(sample: Sample, seed: int = 0) -> bytes:
     """The network as ONNX with seeded random weights, as the exporter would write it.
 
-    Knows the layers of ``random_samples`` and of fused RepCNN models: convolution, ReLU, average pool, flatten,
-    unflatten, linear, dropout; ``ValueError`` for another one.
+    Knows the layers of ``random_samples`` and of fused RepCNN models: convolution, ReLU, average pool, squeeze,
+    a pad before a convolution, flatten, unflatten, linear, dropout; ``ValueError`` for another one.
     """
     from onnx import TensorProto, helper
 
@@ -147,6 +150,12 @@ class _Builder:
     def relu(self) -> None:
         self.layers.append(nn.ReLU())
 
+    def squeeze(self) -> None:
+        _, channels, height, width = self.shape
+        layer = Squeeze(channels, (height, width), causal=self.causal)
+        self.layers.append(layer)
+        self.parameters += sum(parameter.numel() for parameter in layer.parameters())
+
     def classify(self, classes: int) -> None:
         self.layers += [nn.AvgPool2d(self.shape[2:]), nn.Flatten(), nn.Linear(self.shape[1], classes)]
 
@@ -159,6 +168,7 @@ def _network(builder: _Builder) -> None:
     builder.relu()
     for _ in range(rng.integers(1, 5)):
         width, kernel, stride = _width(rng), _kernel(rng), int(rng.integers(1, 3))
+        squeezed = rng.random() < _SQUEEZED_SHARE
         for block in range(rng.integers(1, 4)):
             if separable:
                 builder.conv(builder.shape[1], max(3, kernel), stride if block == 0 else 1, depthwise=True)
@@ -167,6 +177,8 @@ def _network(builder: _Builder) -> None:
             else:
                 builder.conv(width, kernel, stride if block == 0 else 1)
             builder.relu()
+            if squeezed:
+                builder.squeeze()
     builder.classify(int(rng.integers(2, 40)))
 
 
@@ -216,18 +228,32 @@ class _OnnxNodes:
         self.constants: list[object] = []
         self.at = "features"
         self._states = 0
+        self._pads = _NO_PADS
 
     def add(self, layer: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d):
-            pads = [int(side) for side in layer.padding] * 2
+            assert isinstance(layer.padding, tuple)
+            pads = [side + more for side, more in zip(layer.padding * 2, self._take_pads(), strict=True)]
             attributes: dict[str, Any] = {
                 "kernel_shape": layer.kernel_size,
                 "strides": layer.stride,
                 "dilations": layer.dilation,
             }
             self._node("Conv", self._values(layer), pads=pads, group=layer.groups, **attributes)
+        elif isinstance(layer, nn.ConstantPad2d):
+            left, right, top, bottom = layer.padding
+            self._pads = (top, left, bottom, right)
         elif isinstance(layer, nn.ReLU):
             self._node("Relu", [])
+        elif isinstance(layer, nn.Sigmoid):
+            self._node("Sigmoid", [])
+        elif isinstance(layer, nn.Sequential):
+            for step in layer:
+                self.add(step)
+        elif isinstance(layer, Squeeze) and not layer.past_frames:
+            scaled = self.at
+            self.add(nn.Sequential(layer.pool, layer.gate))
+            self._node("Mul", [], inputs=[scaled, self.at])
         elif isinstance(layer, nn.AvgPool2d):
             self._node("AveragePool", [], kernel_shape=layer.kernel_size, strides=layer.stride, count_include_pad=1)
         elif isinstance(layer, nn.Flatten):
@@ -249,6 +275,13 @@ class _OnnxNodes:
         self._states += 1
         self.at = joined
         self.add(layer.layer)
+        if isinstance(layer, SqueezeOverTime):
+            self._node("Mul", [], inputs=[frames, self.at])
+
+    def _take_pads(self) -> tuple[int, ...]:
+        """The zeros of the pad that stands in front of a convolution, rows before columns: its own in ONNX."""
+        pads, self._pads = self._pads, _NO_PADS
+        return pads
 
     def rename_result(self, name: str) -> None:
         """Call what the last node gives by this name."""

@@ -1,12 +1,12 @@
 """What a runtime has to do for a graph: the terms that a latency model adds up."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..fusion import Kernel, fuse_kernels
-from ..graph import Graph, Operator
+from ..graph import Graph, Operator, pooled_values
 from . import nchwc, qlinear, xnnpack
 
 
@@ -83,16 +83,22 @@ class _BlockedPlan:
         self._graph = graph
         self._plain = set(graph.inputs)
         self._blocked: set[str] = set()
+        self._convolved: set[str] = set()
+        self._readers = Counter(name for operator in graph.operators for name in operator.inputs)
 
     def add(self, number: int, kernel: Kernel) -> None:
         head, source = kernel.head, kernel.head.inputs[0]
         shape = self._graph.tensors[source].shape
         if head.kind in ("conv", "depthwise_conv"):
             self._add_convolution(number, kernel)
-        elif head.kind == "pool" and len(shape) == 4 and shape[1] % nchwc.BLOCK == 0 and source in self._blocked:
-            self._emit(number, kernel, "blocked_pool", _pool_terms("blocked_pool", shape))
+        elif head.kind == "pool" and len(shape) == 4 and shape[1] % nchwc.BLOCK == 0:
+            self._need_blocked(number, source)
+            self._emit(number, kernel, "blocked_pool", _pool_terms("blocked_pool", head, self._graph))
             self._blocked.update(kernel.outputs)
-        elif head.kind == "elementwise" and all(name in self._blocked for name in kernel.inputs):
+        elif self._is_joined_sigmoid(head):
+            for layout in (self._plain, self._blocked):
+                layout.update(kernel.outputs if source in layout else ())
+        elif head.kind == "elementwise" and self._are_blocked_alike(kernel.inputs):
             self._emit(number, kernel, "elementwise", self._value_terms("elementwise", kernel))
             self._blocked.update(kernel.outputs)
         else:
@@ -101,11 +107,21 @@ class _BlockedPlan:
             self._plain.update(kernel.outputs)
             self._emit(number, kernel, head.kind, self._plain_terms(kernel))
 
+    def _is_joined_sigmoid(self, head: Operator) -> bool:
+        """Whether a convolution that nothing else reads applies this sigmoid itself."""
+        source = head.inputs[0]
+        name = str(head.attribute("operator")).removeprefix("aten.").lower()
+        return name == "sigmoid" and source in self._convolved and self._readers[source] == 1
+
+    def _are_blocked_alike(self, names: Sequence[str]) -> bool:
+        return all(name in self._blocked for name in names) and len({self._graph.tensors[n].shape for n in names}) == 1
+
     def _add_convolution(self, number: int, kernel: Kernel) -> None:
         head = kernel.head
         source, weight = (self._graph.tensors[name].shape for name in head.inputs[:2])
         written = self._graph.tensors[kernel.outputs[0]].shape
         kind = _convolution_kind(head, source, weight, written)
+        self._convolved.update(kernel.outputs)
         if kind in ("matrix", "grouped"):
             self._need_plain(number, head.inputs[0])
             self._plain.update(kernel.outputs)
@@ -151,7 +167,7 @@ class _BlockedPlan:
             many = "rows" if count > 1 else "vector"
             return {f"linear.{many}.macs": kernel.macs, f"linear.{many}.results": count * written}
         if kind == "pool":
-            return _pool_terms("pool", self._graph.tensors[head.inputs[0]].shape)
+            return _pool_terms("pool", head, self._graph)
         return self._value_terms(kind, kernel)
 
     def _value_terms(self, kind: str, kernel: Kernel) -> Mapping[str, float]:
@@ -207,9 +223,10 @@ def convolution_axes(head: Operator, source: Shape, weight: Shape, written: Shap
     return rows, columns
 
 
-def _pool_terms(kind: str, shape: tuple[int, ...]) -> dict[str, float]:
+def _pool_terms(kind: str, pool: Operator, graph: Graph) -> dict[str, float]:
+    shape = graph.tensors[pool.inputs[0]].shape
     return {
-        f"{kind}.values": math.prod(shape),
+        f"{kind}.values": pooled_values(pool, graph),
         f"{kind}.rows": math.prod(shape[1:-1]),
         f"{kind}.channels": shape[1],
     }

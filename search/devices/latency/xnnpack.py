@@ -7,7 +7,7 @@ by a vector of channels in registers; a depthwise one takes a vector of channels
 import math
 from collections.abc import Mapping
 
-from ..graph import Graph, Operator
+from ..graph import Graph, Operator, pooled_values
 from .nchwc import Axis
 
 _ROWS = (5, 7, 14)  # positions at a time, for the tiles that its kernels have
@@ -32,7 +32,10 @@ def terms(graph: Graph, operator: Operator) -> Mapping[str, float]:
     if kind == "pool":
         channels = source.shape[-1]
         vectors = -(-channels // 16)
-        return {"pool.vectors": source.elements // channels * vectors, "pool.results": written.elements / 16}
+        return {
+            "pool.vectors": pooled_values(operator, graph) // channels * vectors,
+            "pool.results": written.elements / 16,
+        }
     name = str(operator.attribute("operator", kind)).lower()
     return {f"{name}.values": source.elements, f"{name}.bytes": source.nbytes + written.nbytes}
 

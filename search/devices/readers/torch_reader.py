@@ -82,11 +82,11 @@ def record(module: torch.nn.Module, example_input_shape: Shapes, title: str) -> 
     """``read_module`` for a module that is known to compute what it does in evaluation mode."""
     shapes = each_shape(example_input_shape)
     examples = tuple(torch.empty(shape, device="meta") for shape in shapes)
-    state = {name: _meta_twin(tensor) for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    state = _meta_state(module)
     recorder = Recorder(state, examples)
     try:
         with torch.no_grad(), recorder:
-            outputs = functional_call(module, state, examples)
+            outputs = functional_call(module, state, examples, tie_weights=False)
     except UserError as error:
         raise UserError(f"{title}: {error}") from error
     except (RuntimeError, ValueError, IndexError) as error:
@@ -97,6 +97,22 @@ def record(module: torch.nn.Module, example_input_shape: Shapes, title: str) -> 
             f"{title}: does not run on {given}{where}: {reason} (give the shape that the model was built for)"
         ) from error
     return recorder.graph([leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)])
+
+
+def _meta_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Meta twins of all weights and buffers: one for each tensor, under one name in each module that holds it.
+
+    ``functional_call`` would tie what is shared itself, but it leaves the twins in a module that stands in two places.
+    """
+    twins: dict[int, torch.Tensor] = {}
+    state = {}
+    for prefix, part in module.named_modules():
+        held = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+        for name, tensor in held:
+            # Detached: torch takes products apart in another way where a factor wants a gradient.
+            twin = twins.setdefault(id(tensor), _meta_twin(tensor).detach())
+            state[f"{prefix}.{name}" if prefix else name] = twin
+    return state
 
 
 class Recorder(TorchDispatchMode):

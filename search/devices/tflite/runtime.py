@@ -36,7 +36,7 @@ class Interpreter:
         return float(self._ends.result["quantization"][0])
 
     def run(self, features: np.ndarray) -> np.ndarray:
-        """The logits (n, classes) in float for features (n, ...) as torch takes them."""
+        """The logits (n, ...) in float, for features (n, ...) as torch takes them and of the shape that torch gives."""
         return self._ends.logits(np.stack([self._one(row) for row in self._ends.rows(features)]))
 
     def _one(self, row: np.ndarray) -> np.ndarray:
@@ -54,6 +54,7 @@ class Ends:
         given = ends["inputs"][0]["torch_shape"] if ends else [int(size) for size in self.source["shape"]]
         self.example_shape = tuple(given[1:])
         """Of one example as torch has it, where the file says so."""
+        self._result_shape = tuple(ends["outputs"][0]["torch_shape"][1:]) if ends else (-1,)
         self._source_layout = _layout(ends, "inputs", self.source["shape"])
         self._result_layout = _layout(ends, "outputs", self.result["shape"])
 
@@ -67,11 +68,11 @@ class Ends:
         flat = real(results, self.result).reshape(len(results), -1)
         ordered = np.empty_like(flat)
         ordered[:, layouts.gather_index(self._result_layout)] = flat
-        return ordered
+        return ordered.reshape(len(results), *self._result_shape)
 
 
 def run(content: bytes, features: np.ndarray) -> np.ndarray:
-    """The logits (n, classes) of a file for features (n, ...) as torch takes them; float in and out for int8 too."""
+    """The logits (n, ...) of a file for features (n, ...) as torch has both; float in and out for int8 too."""
     return Interpreter(content).run(features)
 
 

@@ -1,6 +1,7 @@
+import pytest
 from torch import Tensor, nn
 
-from repareto.search.devices.fusion import fuse_kernels
+from repareto.search.devices.fusion import fuse_kernels, with_joined_pads
 from repareto.search.devices.readers.torch_reader import read_module
 
 
@@ -41,3 +42,38 @@ def test_a_kernel_reads_and_writes_what_crosses_its_border() -> None:
     assert kernel.inputs == ("input", "0.weight", "0.bias")
     assert kernel.outputs == graph.outputs
     assert kernel.macs == graph.macs == 36
+
+
+class Sum(nn.Module):
+    """Zeros that two layers read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad, self.one, self.two = nn.ZeroPad2d((1, 2, 0, 0)), nn.Conv2d(2, 3, (1, 4)), nn.Conv2d(2, 3, (1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = self.pad(x)
+        return self.one(padded) + self.two(padded)
+
+
+@pytest.mark.parametrize(
+    ("module", "padding"),
+    [
+        (nn.Sequential(nn.ZeroPad2d((1, 2, 3, 4)), nn.Conv2d(2, 3, (4, 4))), (3, 1)),
+        (nn.Sequential(nn.ConstantPad2d((4, 0), 0.0), nn.Conv2d(2, 3, (3, 5), padding=(1, 0), groups=1)), (1, 4)),
+        (nn.Sequential(nn.ConstantPad2d((1, 1, 1, 1), 2.0), nn.Conv2d(2, 3, 3)), None),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3)), None),
+        (Sum(), None),
+    ],
+    ids=["uneven", "on top of its own", "not zeros", "no convolution", "read twice"],
+)
+def test_zeros_join_the_one_convolution_that_reads_them(module: nn.Module, padding: tuple[int, int] | None) -> None:
+    graph = read_module(module.eval(), (1, 2, 6, 8))
+    joined = with_joined_pads(graph)
+    assert (joined.macs, joined.parameters, joined.outputs) == (graph.macs, graph.parameters, graph.outputs)
+    if padding is None:
+        assert joined.digest == graph.digest
+    else:
+        (convolution,) = joined.operators
+        assert convolution.inputs[0] == "input"
+        assert convolution.attribute("padding") == padding

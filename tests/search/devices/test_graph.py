@@ -1,4 +1,12 @@
-from repareto.search.devices.graph import Graph, Operator, TensorInfo
+import pytest
+import torch
+from torch import nn
+
+from repareto.search.devices.graph import Graph, Operator, TensorInfo, pooled_values
+from repareto.search.devices.host.onnx_runtime import onnx_bytes
+from repareto.search.devices.readers.onnx_reader import read_onnx
+from repareto.search.devices.readers.torch_reader import read_module
+from repareto.search.devices.tflite import lower
 
 
 def tensor(name: str, *shape: int, dtype: str = "float32") -> TensorInfo:
@@ -74,3 +82,20 @@ def test_unknown_operators_are_listed_once_by_type() -> None:
         Operator("other", "n1", ("b",), ("c",), attributes=kind),
     ]
     assert Graph.of(tensors, operators, "a", "c").unknown == ("aten.erfinv",)
+
+
+@pytest.mark.parametrize(
+    ("pool", "values"),
+    [
+        (nn.AvgPool2d((1, 12)), 4 * 12),
+        (nn.AvgPool2d((1, 5), stride=(1, 1)), 4 * 8 * 5),
+        (nn.MaxPool2d((1, 3), stride=(1, 2)), 4 * 5 * 3),
+        (nn.AdaptiveAvgPool2d(1), 4 * 12),
+    ],
+)
+def test_a_pool_takes_a_value_in_as_often_as_a_window_holds_it(pool: nn.Module, values: int) -> None:
+    shape = (1, 4, 1, 12)
+    graph = read_module(pool.eval(), shape)
+    for read in (graph, lower(graph, "fp32"), read_onnx(onnx_bytes(pool, torch.zeros(shape)))):
+        (operator,) = (operator for operator in read.operators if operator.kind in ("pool", "reduce"))
+        assert pooled_values(operator, read) == values

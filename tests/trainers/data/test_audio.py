@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from repareto.trainers.data.audio import UnreadableAudio, loudest_window, read_clip, read_clips, without_silence
+from repareto.trainers.data.audio import (
+    UnreadableAudio,
+    loudest_window,
+    read_clip,
+    read_clips,
+    seconds_of,
+    without_silence,
+)
 
 
 def tone(hertz: float, sample_rate_hz: int, seconds: float = 0.5) -> np.ndarray:
@@ -42,6 +49,28 @@ def test_8_khz_stereo_becomes_16_khz_mono(tmp_path: Path) -> None:
     assert clip.shape == (8000,)
     assert clip.dtype == np.float32
     np.testing.assert_allclose(clip[500:-500], tone(440, 16000)[500:-500], atol=2e-3)
+
+
+def test_a_share_of_a_file_is_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    samples = np.random.default_rng(0).integers(-9000, 9000, 10_000).astype(np.int16)
+    soundfile.write(path, samples, 16000)
+    part = read_clip(path, 16000, 0.25, 0.75)
+    np.testing.assert_array_equal(part, read_clip(path, 16000)[2500:7500])
+    assert seconds_of(path) == 10_000 / 16000 and seconds_of(tmp_path / "nowhere.wav") == 0.0
+
+
+def test_a_flac_file_that_does_not_say_how_long_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, tone(440, 16000), 16000)
+    content = bytearray(path.read_bytes())
+    # The last 36 bits of STREAMINFO's rate, channels, bits and samples: an encoder that writes to a pipe leaves them 0.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableAudio, match="does not say how long it is"):
+        read_clip(path, 16000)
+    assert seconds_of(path) == 0.0
 
 
 def test_damage_of_any_kind_is_unreadable_with_a_reason(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_an_import_path_leads_to_a_class_of_ones_own(tmp_path: Path, monkeypatch
     ("name", "message"),
     [
         ("digit", "did you mean digits"),
-        ("zzz", "known: digits, speech_commands, synthetic, wakeword; your own"),
+        ("zzz", "known: digits, joined_recordings, .*, wakeword; your own"),
         ("no_such_package.module:Class", "cannot be imported.*no_such_package"),
         (":Class", "cannot be imported"),
     ],

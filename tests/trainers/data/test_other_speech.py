@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 
+from repareto.spaces.errors import UserError
 from repareto.trainers.data import espeak
-from repareto.trainers.data.other_speech import CHANGED_SHARE, WORDS, confusable, sentences
+from repareto.trainers.data.other_speech import TRAINS, WORDS, sentences
 
 pytest.importorskip("espeakng_loader", reason="needs the extra speech")
-
-
-def phonemes_in(text: str) -> list[str]:
-    return [part.strip("[]") for part in text.split()]
 
 
 def test_espeak_spells_words_in_phonemes() -> None:
@@ -18,17 +15,7 @@ def test_espeak_spells_words_in_phonemes() -> None:
     assert hey == ("h", "'eI") and computer[:4] == ("k", "@", "m", "p")
     # More than a clause.
     assert len(espeak.phonemes("one, two. three")) == 3
-
-
-def test_confusables_are_near_the_word_and_never_it() -> None:
-    word = (("m", "'A@", "v", "I", "n"),)
-    rng = np.random.default_rng(0)
-    drawn = [confusable(word, rng) for _ in range(300)]
-    assert "[[m'A@vIn]]" not in drawn and len(set(drawn)) > 60
-    whole = [text for text in drawn if len(text) >= len("[[m'A@vIn]]") - 2]
-    assert len(whole) > 100  # most have as many phonemes, some are parts of the word
-    assert any(text in ("[[m'A@v]]", "[[m'A@]]", "[[vIn]]", "[[In]]") for text in drawn)
-    assert all(0 < share < 1 for share in CHANGED_SHARE)
+    assert espeak.phonemes_of(["hey computer", "hey"]) == [(hey, computer), (hey,)]
 
 
 def test_espeak_says_phonemes_as_it_says_the_word() -> None:
@@ -50,3 +37,36 @@ def test_sentences_last_as_long_as_asked_and_are_the_same_from_the_same_seed() -
     assert all((one == other).all() for one, other in zip(first, again, strict=True))
     assert first[0].dtype == np.float32 and np.abs(np.concatenate(first)).max() <= 1.0
     assert "river" in WORDS  # which is why it must be left out
+
+
+@pytest.mark.parametrize(
+    ("word", "never", "sometimes"),
+    [("write", "right", "lexer"), ("alexer", "a lexer", "lexer")],
+)
+def test_what_sounds_the_same_is_in_no_sentence(
+    word: str, never: str, sometimes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    engine = type("Kept", (), {"render": lambda chunks, _rate: kept(chunks, said)})
+    monkeypatch.setattr("repareto.trainers.data.other_speech.WORDS", ("right", "left", "a", "lexer", "sofa", "go"))
+    monkeypatch.setattr("repareto.trainers.data.other_speech.ENGINES", {"espeak": engine})
+    list(sentences(word, ["m1"], 300.0, 100, np.random.default_rng(0), confusing=TRAINS))
+    assert len(said) > 40 and any("[[" in text for text in said)
+    assert not any(never in text for text in said) and any(sometimes in text for text in said)
+
+
+def kept(chunks: list[list[espeak.Utterance]], said: list[str]):  # type: ignore[no-untyped-def]
+    """Say nothing, and note what should be said."""
+
+    def rendered():  # type: ignore[no-untyped-def]
+        for chunk in chunks:
+            said.extend(utterance.text for utterance in chunk)
+            yield [np.zeros(100, np.int16) for _ in chunk]
+
+    return rendered()
+
+
+def test_a_word_that_is_in_every_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repareto.trainers.data.other_speech.WORDS", ("eye", "high"))
+    with pytest.raises(UserError, match=r"data\.word .I.: is heard in every sentence"):
+        next(sentences("I", ["m1"], 1.0, 16_000, np.random.default_rng(0)))

@@ -67,3 +67,16 @@ def test_times_taken_under_load_are_told() -> None:
     for conditions in (Conditions("2026-11-23", 0.1, 0.9), Conditions("2026-11-23", 0.005, 0.01)):
         assert "under load" in str(replace(FITTED, conditions=conditions).stated_error)
     assert REFERENCE.stated_error is None
+
+
+def test_an_estimate_of_what_nobody_timed_says_so() -> None:
+    timed = Work("conv", 10, 10, terms=(("conv.macs", 10_000.0),))
+    guess = Work("softmax", 0, 4_000, terms=(("softmax.values", 1_000.0),))
+    calibration = replace(
+        REFERENCE, held_out=HeldOutError(20, 0.05, 0.1, 0.9), costs_ns={"conv.macs": 1.0}, network_overhead_us=0.0
+    )  # fmt: skip
+    # The guess takes 2 us: a fifth of a hundredth of 1,000 products, and more than a tenth of one.
+    assert calibration.error_of([timed] * 100 + [guess]) == (calibration.stated_error, True)
+    error, is_known = calibration.error_of([timed, guess])
+    assert not is_known
+    assert error == "unknown: 17% of it is a guess, for no network that the costs were fitted to had softmax"

@@ -33,7 +33,7 @@ def test_they_cover_what_small_networks_are_made_of(samples: list[Sample]) -> No
     graphs = [read_module(sample.module, sample.input_shape) for sample in samples]
     assert all(3e3 <= graph.macs <= 4e8 and graph.parameters <= 2_100_000 for graph in graphs)
     found = {operator.kind for graph in graphs for operator in graph.operators}
-    assert found == {"conv", "depthwise_conv", "activation", "pool", "view", "linear"}
+    assert found == {"conv", "depthwise_conv", "activation", "pool", "elementwise", "view", "linear"}
     assert {sample.input_shape[2] == 1 for sample in samples} == {True, False}
 
 

@@ -6,6 +6,7 @@ import onnx
 import pytest
 from torch import nn
 
+from repareto.search.devices.fusion import with_joined_pads
 from repareto.search.devices.host.onnx_quantize import quantised_graph
 from repareto.search.devices.latency.samples import Sample, onnx_model, random_samples
 from repareto.search.devices.latency.workload import Work, litert_work, onnx_runtime_work, plain_work, total_terms
@@ -63,10 +64,14 @@ def test_the_plan_is_that_of_the_runtime(shape: tuple[int, ...], seed: int, tmp_
     module = fused_skeleton(space, space.draw(random.Random(seed)), shape, 10)
     sample = Sample(module, (1, *shape))  # type: ignore[arg-type]
     found = optimised(onnx_model(sample), tmp_path)
-    planned = [work.kind for work in onnx_runtime_work(read_module(module, sample.input_shape))]
+    graph = with_joined_pads(read_module(module, sample.input_shape))
+    planned = [work.kind for work in onnx_runtime_work(graph)]
     names = {"reorder_input": "ReorderInput", "reorder_output": "ReorderOutput", "linear": "Gemm"}
-    names |= {"pool": "AveragePool", "blocked_pool": "AveragePool"}
-    assert [names.get(kind, "Conv") for kind in planned if kind != "view"] == found
+    names |= {"pool": "AveragePool", "blocked_pool": "AveragePool", "elementwise": "Mul"}
+    plan = [names.get(kind, "Conv") for kind in planned if kind != "view"]
+    assert sorted(plan) == sorted(found)
+    # When a result that several read is reordered, is the runtime's own choice.
+    assert [kind for kind in plan if "Reorder" not in kind] == [kind for kind in found if "Reorder" not in kind]
 
 
 def optimised(model: bytes, folder: Path) -> list[str]:

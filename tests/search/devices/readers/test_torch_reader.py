@@ -253,3 +253,11 @@ def test_a_recurrent_layer_is_unrolled() -> None:
     assert graph.unknown == ()
     # The first state is zero: its product is a constant.
     assert graph.macs == 3 * 6 * (5 * 4 + 4 * 6)
+
+
+def test_a_module_that_stands_in_two_places_is_left_as_it_was() -> None:
+    layer = nn.Linear(4, 4)
+    network = nn.Sequential(layer, nn.ReLU(), layer).eval()
+    before = network(torch.ones(1, 4))
+    assert read_module(network, (1, 4)).parameters == 20
+    assert torch.equal(network(torch.ones(1, 4)), before)
