@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..branches import Fusable
 from ..fusion import fused_copy
-from .flow import flow_of
+from .walk import flow_of
 from .widths import Width, widths_of
 
 

@@ -34,8 +34,8 @@ from ..kernels import (
     fold_batch_norm,
 )
 from ..layers import Normed
-from .flow import flow_of
 from .gates import fused_skeleton_of, site_of
+from .walk import flow_of
 
 _LEAST_SCALE = 1e-3
 

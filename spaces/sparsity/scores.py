@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .flow import flow_of
+from .walk import flow_of
 from .widths import widths_of
 
 

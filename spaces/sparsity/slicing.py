@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..fusion import FusionReport, compare
-from .flow import STAYS, Flow, flow_of
+from .flow import STAYS, Flow
+from .walk import flow_of
 from .widths import Width, level_at, widths_of
 
 

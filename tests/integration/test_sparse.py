@@ -13,9 +13,9 @@ from repareto.trainers.data.digits import Digits
 from tests.integration.commands import EXAMPLES, repareto
 
 QUICK = (
-    "training.epochs=8", "search.trials=8", "search.sampler=random", "search.early_stopping=false", "device=reference",
+    "training.epochs=5", "search.trials=4", "search.sampler=random", "search.early_stopping=false", "device=reference",
     "objectives=[error, macs]", "space.width=[16, 24]", "space.kernel=3", "space.sparsity.method=[none, magnitude]",
-    "space.sparsity.per_stage=false", "space.stages=1",
+    "space.sparsity.per_stage=false", "space.stages=1", "workers.count=1",
 )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.layers import Grouped
 from repareto.spaces.space import load_space
-from repareto.spaces.sparsity.flow import flow_of
 from repareto.spaces.sparsity.slicing import kept_at, slice_zeros, sliced_to_levels
+from repareto.spaces.sparsity.walk import flow_of
 from repareto.spaces.sparsity.widths import widths_of
 from tests.spaces.networks import randomise_norms
 
