@@ -190,6 +190,18 @@ def test_espeak_speaks_what_is_not_recorded(load: Callable[..., Dataset], monkey
     assert any(note.startswith("streams: validation 0.01 h with 3 words") for note in data.notes)
 
 
+def test_people_against_machines_are_remarked_on(
+    folder: Path, load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    monkeypatch.setattr("repareto.trainers.data.other_speech.SENTENCES_A_CHUNK", 20)
+    told = "all that is heard beside recordings of 'hello' is synthetic"
+    assert not any(told in note for note in load(folder, synthetic_hours=0.004).notes)
+    for path in (folder / OTHER).iterdir():
+        path.unlink()
+    assert any(told in note for note in load(folder, synthetic_hours=0.004).notes)
+
+
 def test_another_engine_speaks_the_test_stream_alone(
     load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
