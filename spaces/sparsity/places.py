@@ -70,3 +70,21 @@ def stands_for_many(numbers: Tensor, other: Tensor, shape: Sequence[int]) -> boo
         and bool((whole != whole.narrow(axis, 0, 1)).any())
         for axis in range(len(shape))
     )
+
+
+def inner_axes(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Return of a reshape those axes of the result that are all but the first part of one axis that was split."""
+    inner: list[int] = []
+    old = new = 0
+    while old < len(before) and new < len(after):
+        left, right, end_old, end_new = before[old], after[new], old + 1, new + 1
+        while left != right:
+            if left < right:
+                left, end_old = left * before[end_old], end_old + 1
+            else:
+                right, end_new = right * after[end_new], end_new + 1
+        long = [axis for axis in range(new, end_new) if after[axis] > 1]
+        if end_old - old == 1:
+            inner += long[1:]
+        old, new = end_old, end_new
+    return inner

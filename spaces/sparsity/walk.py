@@ -21,13 +21,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .flow import Flow, Layer
-from .places import UNKNOWN, along, bordered, compact, constant, constants_along, spread, stands_for_many, uniform
+from .places import (
+    UNKNOWN,
+    along,
+    bordered,
+    compact,
+    constant,
+    constants_along,
+    inner_axes,
+    spread,
+    stands_for_many,
+    uniform,
+)
 
 _MOVES = (
     "view", "_unsafe_view", "reshape", "_reshape_copy", "unsqueeze", "squeeze", "transpose", "permute", "t", "expand",
     "slice", "select", "split", "split_with_sizes", "chunk", "unbind", "cat", "stack", "clone", "alias", "detach",
     "repeat", "flip", "lift_fresh", "contiguous",
 )  # fmt: skip
+_RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_copy")
 _REDUCTIONS = ("mean", "sum", "amax", "amin")
 _POOLS = ("avg_pool1d", "avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d")
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
@@ -142,7 +154,7 @@ class _Walk(TorchDispatchMode):
 
     def _pass(self, func: Any, name: str, args: Any, kwargs: Any, given: list[Tensor], result: Any) -> None:
         if name in _MOVES and all(id(tensor) in self._activations for tensor in given):
-            self._move(func, args, kwargs, result)
+            self._move(func, name, args, kwargs, result)
         elif name == "constant_pad_nd":
             self._pad(args, result)
         elif name == "convolution":
@@ -158,7 +170,7 @@ class _Walk(TorchDispatchMode):
         elif name in _NORMS:
             self._normalise(args, result)
         elif name in _OVER_AN_AXIS:
-            self._whole(given, result)
+            self._over_an_axis(name, args, result)
         elif name == "glu":
             self._glu(func, args, kwargs, result)
         elif torch.Tag.pointwise in func.tags:
@@ -178,13 +190,17 @@ class _Walk(TorchDispatchMode):
         args, kwargs = tree_map_only(Tensor, part, (args, kwargs))
         return [leaf for leaf in tree_leaves(func(*args, **kwargs)) if isinstance(leaf, Tensor)]
 
-    def _move(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def _move(self, func: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
         # What stands for many places has no memory of its own, which a change of shape may need.
         channels = self._substituted(func, args, kwargs, lambda t: self._activations[id(t)].channels.contiguous())
         gone = self._substituted(func, args, kwargs, lambda t: self._activations[id(t)].gone.contiguous())
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for output, numbers, values in zip(outputs, channels, gone, strict=True):
             self.know(output, numbers, values)
+            if name in _RESHAPES:
+                for axis in inner_axes(args[0].shape, output.shape):
+                    # Such as the channels of one head: the size of a part stays, the number of parts may fall.
+                    self._tie(numbers, numbers.narrow(axis, 0, 1).expand_as(numbers))
 
     def _pad(self, args: Any, result: Tensor) -> None:
         known = self._activations[id(args[0])]
@@ -266,25 +282,38 @@ class _Walk(TorchDispatchMode):
         return torch.zeros(count, dtype=torch.double) if bias is None else self._weights[id(bias)].values
 
     def _contract(self, args: Any, result: Tensor) -> None:
-        """A product of two activations, as in attention: what is summed over can only go from both."""
+        """A product of two activations (..., n, k) and (..., k, m), as in attention: the k of both are summed over."""
         left, right = (self._activations.get(id(tensor)) for tensor in args[:2])
         if left is None or right is None:
             self._whole([t for t in args[:2] if id(t) in self._activations], result)
             return
-        # (..., n, k) and (..., k, m); the k of both are tied, place by place.
-        summed = [uniform(left.channels, -2), uniform(right.channels, -1)]
-        kept = [uniform(left.channels, -1), uniform(right.channels, -2)]
+        summed = uniform(left.channels, -2), uniform(right.channels, -1)
+        parts, values = _of_parts(left.channels), uniform(right.channels, -2)
         if summed[0] is not None and summed[1] is not None:
+            # Queries times keys: what is summed over can only go from both, and with it the scores of its part.
             self._tie(summed[0], summed[1])
-            self.know(result, torch.zeros(result.shape, dtype=torch.long), constant(UNKNOWN, result.shape))
-        elif kept[1] is not None:
-            # Weights over positions times values: positions are summed over, the values' channels go on.
-            self._stay_all(left.channels)
-            numbers = kept[1].unsqueeze(-2).expand(result.shape)
-            zero = bool((right.gone == 0).all())
-            self.know(result, numbers, constant(0.0 if zero else UNKNOWN, result.shape))
+            several = len(result) > 1
+            if several:
+                self._tie(summed[0], summed[0][..., :1].expand_as(summed[0]))
+            numbers = summed[0][..., :1, None] if several else torch.zeros((), dtype=torch.long)
+            self.know(result, numbers.expand(result.shape), constant(UNKNOWN, result.shape))
+        elif parts is not None and values is not None:
+            # Scores times values: a part goes from both, and the values' channels go on.
+            numbers = values.unsqueeze(-2).expand(result.shape)
+            if len(result) > 1:
+                self._tie(numbers, parts.expand(result.shape))
+            gone = torch.where((right.gone == 0).all(-2, keepdim=True), 0.0, UNKNOWN)
+            self.know(result, numbers, gone.expand(result.shape))
         else:
             self._whole(list(args[:2]), result)
+
+    def _over_an_axis(self, name: str, args: Any, result: Any) -> None:
+        """Elements of an axis are weighed against each other: none of them can go, unless all are of one part."""
+        known = self._activations[id(args[0])]
+        if name in ("_softmax", "_log_softmax") and uniform(known.channels, args[1]) is not None:
+            self.know(result, known.channels, constant(UNKNOWN, result.shape))
+        else:
+            self._whole([args[0]], result)
 
     def _stay_all(self, channels: Tensor) -> None:
         self._tie(channels, torch.zeros((), dtype=torch.long).expand_as(channels))
@@ -393,3 +422,9 @@ class _Walk(TorchDispatchMode):
         if not output.is_floating_point():
             return constant(UNKNOWN, shape)
         return output.double().expand(shape)
+
+
+def _of_parts(numbers: Tensor) -> Tensor | None:
+    """Return the one number of each matrix of (..., n, k), (..., 1, 1); None where there are several in one."""
+    first = numbers[..., :1, :1]
+    return first if bool((numbers == first).all()) else None

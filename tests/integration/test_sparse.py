@@ -12,10 +12,13 @@ from repareto.search.run import read_results
 from repareto.trainers.data.digits import Digits
 from tests.integration.commands import EXAMPLES, repareto
 
+# Candidates differ in nothing but their sparsity.
+FIXED = {"width": 24, "kernel": 3, "stages": 1, "stride": 2, "conv_branches": 1, "dropout": 0, "learning_rate": 0.01}
 QUICK = (
     "training.epochs=5", "search.trials=4", "search.sampler=random", "search.early_stopping=false", "device=reference",
-    "objectives=[error, macs]", "space.width=[16, 24]", "space.kernel=3", "space.sparsity.method=[none, magnitude]",
-    "space.sparsity.per_stage=false", "space.stages=1", "workers.count=1",
+    "objectives=[error, macs]", "workers.count=1", "space.sparsity.method=[none, magnitude]",
+    "space.sparsity.level=[0.6, 0.8]", "space.sparsity.per_stage=false",
+    *(f"space.{name}={value}" for name, value in FIXED.items()),
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.layers import Grouped
 from repareto.spaces.space import load_space
+from repareto.spaces.sparsity.places import inner_axes
 from repareto.spaces.sparsity.slicing import kept_at, slice_zeros, sliced_to_levels
 from repareto.spaces.sparsity.walk import flow_of
 from repareto.spaces.sparsity.widths import widths_of
@@ -232,3 +233,36 @@ def test_attention_of_one_head() -> None:
     assert difference(network, sliced, (6, 5)) <= 1e-10
     assert (sliced[1].query.out_features, sliced[1].key.out_features) == (4, 4)
     assert sliced[2].out_features == 8
+
+
+def test_heads_go_as_a_whole_through_a_conformer() -> None:
+    space = load_space({"name": "conformer_ctc"})
+    shape = (40, 48)
+    torch.manual_seed(0)
+    fused = fused_copy(randomise_norms(space.build(space.middle(), shape, 9)).eval().double())
+    attention = fused.blocks[0].attention
+    heads = attention.query.out_features // attention.head_width
+    network = masked(fused, shape, 0.5, 0, biases_too=True)
+    sliced, report = slice_zeros(network, shape)
+    assert report.unknown_operators == ()
+    assert difference(network, sliced, shape) <= 1e-10
+    first, whole = sliced.blocks[0], network.blocks[0]
+    assert first.attention.query.out_features == round(heads / 2) * attention.head_width
+    assert first.first.expand.out_features == whole.first.expand.out_features // 2
+    assert first.convolution.value.out_features == whole.convolution.value.out_features // 2
+    assert first.norm.normalized_shape == whole.norm.normalized_shape
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "inner"),
+    [
+        ((1, 6, 4), (1, 6, 2, 2), [3]),
+        ((1, 6, 4), (1, 24), []),
+        ((1, 24), (1, 6, 4), [2]),
+        ((1, 24), (1, 24, 1, 1), []),
+        ((1, 8, 3, 4), (1, 2, 4, 3, 4), [2]),
+        ((2, 3, 4), (6, 4), []),
+    ],
+)
+def test_which_axes_a_reshape_splits_off(before: tuple[int, ...], after: tuple[int, ...], inner: list[int]) -> None:
+    assert inner_axes(before, after) == inner
