@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,15 @@ class Weights:
     values: Tensor
 
 
+@runtime_checkable
+class InUnits(Protocol):
+    """A module some of whose channels go by the unit, such as heads of attention: those are computed side by side, and
+    all have one width."""
+
+    def units(self) -> tuple[Sequence[str], int]:
+        """Return the names of linear layers inside, and how many units the rows of each are, one behind the other."""
+
+
 @torch.no_grad()
 def flow_of(fused: nn.Module, input_shape: Sequence[int], *, with_values: bool = False) -> Flow:
     """Walk through a fused network in eval mode, on any device, for one input of ``input_shape`` without the batch.
@@ -75,6 +84,10 @@ def flow_of(fused: nn.Module, input_shape: Sequence[int], *, with_values: bool =
         outputs = functional_call(fused, twins, (example,))
     for output in tree_leaves(outputs):
         walk.stay(output)
+    for name, module in fused.named_modules():
+        if isinstance(module, InUnits):
+            layers, count = module.units()
+            walk.tie_units([f"{name}.{layer}" for layer in layers], count)
     return walk.flow
 
 
@@ -101,6 +114,12 @@ class _Walk(TorchDispatchMode):
         known = self._activations.get(id(tensor))
         if known is not None:
             self._stay_all(known.channels)
+
+    def tie_units(self, layers: Sequence[str], count: int) -> None:
+        """Let each of ``count`` units, parts of equal size of the layers' rows, only go as a whole, in all of them."""
+        writes = [self.flow.owners[f"{name}.weight"]["writes"] for name in layers]
+        units = torch.cat([numbers.reshape(count, -1) for numbers in writes], dim=1)
+        self._tie(units, units[:, :1].expand_as(units))
 
     def _tie(self, left: Tensor, right: Tensor) -> None:
         left, right = compact(left, right)
@@ -281,8 +300,9 @@ class _Walk(TorchDispatchMode):
             # Weights over positions times values: positions are summed over, the values' channels go on.
             self._stay_all(left.channels)
             numbers = kept[1].unsqueeze(-2).expand(result.shape)
-            zero = bool((right.gone == 0).all())
-            self.know(result, numbers, constant(0.0 if zero else UNKNOWN, result.shape))
+            # Of a channel that is zero at all positions, whatever their weights.
+            gone = torch.where((right.gone == 0).all(-2, keepdim=True), 0.0, UNKNOWN)
+            self.know(result, numbers, gone.to(torch.double).expand(result.shape))
         else:
             self._whole(list(args[:2]), result)
 
