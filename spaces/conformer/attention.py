@@ -45,13 +45,14 @@ class SelfAttention(nn.Module):
     """(n, s, width) -> (n, s, width), each step attending to all.
 
     Heads lie behind each other in the rows of ``query``, ``key`` and ``value`` and in the columns of ``output``, ``d``
-    at a time; how many there are follows from those layers, so a head is cut out by cutting its rows and columns.
+    at a time; how many there are follows from those layers, so a head is cut out by cutting its rows and columns. Those
+    three have no biases: a head whose rows are zero gives zero, and can go.
     """
 
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.head_width = head_width
-        self.query, self.key, self.value = (nn.Linear(width, heads * head_width) for _ in range(3))
+        self.query, self.key, self.value = (nn.Linear(width, heads * head_width, bias=False) for _ in range(3))
         self.output = nn.Linear(heads * head_width, width)
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:

@@ -30,12 +30,13 @@ class ConvolutionModule(nn.Module):
     pointwise layer.
 
     The gated linear unit is two layers, ``value`` and ``gate``, rather than one that is split, so that channel c is row
-    c of both. The depthwise convolution's batch normalisations fold into its one kernel at fusion.
+    c of both. ``value`` has no bias: a channel whose row is zero gives zeros, at the border of the convolution too, and
+    can go. The convolution's batch normalisations fold into its one kernel at fusion.
     """
 
     def __init__(self, width: int, channels: int, kernel: int, topology: Topology) -> None:
         super().__init__()
-        self.value, self.gate = nn.Linear(width, channels), nn.Linear(width, channels)
+        self.value, self.gate = nn.Linear(width, channels, bias=False), nn.Linear(width, channels)
         self.depthwise = BranchedConv(ConvShape(channels, channels, (1, kernel), groups=channels), topology)
         self.output = nn.Linear(channels, width)
 

@@ -56,7 +56,6 @@ def test_a_head_is_cut_out_with_its_rows_and_columns() -> None:
         for name in ("query", "key", "value"):
             whole, part = getattr(attention, name), getattr(smaller, name)
             part.weight.copy_(whole.weight[kept])
-            part.bias.copy_(whole.bias[kept])
         smaller.output.weight.copy_(attention.output.weight[:, kept])
         smaller.output.bias.copy_(attention.output.bias)
         attention.output.weight[:, HEAD_WIDTH : 2 * HEAD_WIDTH] = 0
