@@ -62,6 +62,8 @@ class Run:
     """"dense", or "to be cut": with intermediate CTC and stochastic depth."""
     seed: int
     epochs: int
+    depths: tuple[int, ...]
+    """At which the largest is cut."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ def train(run: Run, data: Dataset) -> list[Row]:
     samples = torch.from_numpy(data.validation.features[:32]).float()
     fused, report = fuse(trainer.model.eval(), samples)
     assert report.ok and isinstance(fused, ConformerCTC), report
-    depths = range(1, len(fused.blocks) + 1) if run.size == "large" else [len(fused.blocks)]
-    return [row_of(run, cut(fused, depth), len(fused.blocks), data, samples, seconds) for depth in depths]
+    blocks = len(fused.blocks)
+    depths = [depth for depth in run.depths if depth < blocks] if run.size == "large" else []
+    return [row_of(run, cut(fused, depth), blocks, data, samples, seconds) for depth in (*depths, blocks)]
 
 
 def row_of(run: Run, network: ConformerCTC, blocks: int, data: Dataset, samples: torch.Tensor, seconds: float) -> Row:
@@ -178,7 +181,7 @@ def measure(runs: Sequence[Run], datasets: dict[str, Dataset], keep: Path | None
     """Train all that is not kept already, and tell each row as it comes."""
     rows: list[Row] = []
     for run in runs:
-        kept = None if keep is None else keep / ("-".join(str(part) for part in asdict(run).values()) + ".json")
+        kept = None if keep is None else keep / f"{run.data}-{run.size}-{run.trained}-{run.seed}-{run.epochs}.json"
         if kept is not None and kept.exists():
             found = [Row(**fields) for fields in json.loads(kept.read_text())]
         else:
@@ -207,14 +210,14 @@ def main() -> None:
         ("--keep", {"type": Path, "help": "folder of finished trainings, to go on from"}),
     )
     torch.set_num_threads(1)
-    utterances, epochs = (100, 1) if options.quick else (options.utterances, options.epochs)
+    utterances, epochs = (60, 1) if options.quick else (options.utterances, options.epochs)
     datasets = {"synthetic": SyntheticStrings(utterances=utterances).load(seed=0)}
     if options.data:
         # Few speakers say the same few clips again and again: more strings of them teach little.
         recordings = JoinedRecordings(folder=options.data, utterances=utterances // 2, window_seconds=3.0)
         datasets["real"] = recordings.load(seed=0)
     runs = [
-        Run(data, size, trained, seed, epochs)
+        Run(data, size, trained, seed, epochs, (2,) if options.quick else (1, 2, 3))
         for data, size, trained in TRAININGS
         for seed in range(options.seeds)
         if data in datasets and not (options.quick and size == "middle")

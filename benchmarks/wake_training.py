@@ -20,7 +20,7 @@ from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.space import Candidate, SearchSpace, Value, load_space
 from repareto.spaces.streaming import Streaming
 from repareto.trainers.data.dataset import Dataset, SoundStream, Split
-from repareto.trainers.data.wakeword import WakeWord
+from repareto.trainers.data.wakeword import DATA_VERSION, WakeWord
 from repareto.trainers.hearing import window_step
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 
@@ -65,9 +65,9 @@ class Run:
 
     @property
     def kept_as(self) -> str:
-        return (
-            f"{self.task.name}-{self.network}-{self.seed}-e{self.epochs}-w{self.task.windows}-h{self.task.hours:g}.json"
-        )
+        task = self.task
+        data = f"{task.name}-{task.word}-v{DATA_VERSION}-h{task.hours:g}-w{task.windows}".replace(" ", "_")
+        return f"{data}-{self.network}-{self.seed}-e{self.epochs}.json"
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,31 @@ def claims_of(task: str, rows: Sequence[Row]) -> list[Claim]:
     return claims
 
 
+def print_tables(task: str, rows: Sequence[Row]) -> None:
+    """Print what each network misses, the mean over its seeds, as the tables of ``docs/listening.md``."""
+    rates = [at["false_alarms_per_hour"] for at in rows[0].misses]
+    head = " | ".join(f"{rate:g}" for rate in rates)
+    print(f"| {task} | {head} | float32 | parameters | peak | a second of sound |")
+    print("|---" * (len(rates) + 5) + "|")
+    for name in dict.fromkeys(row.network for row in rows):
+        missed = [statistics.mean(misses(rows, name, "int8", rate)) for rate in rates]
+        in_float = statistics.mean(misses(rows, name, "fp32", RATE))
+        parameters, peak, us = (
+            costs(rows, name, field) for field in ("parameters", "peak_memory_bytes", "us_per_second")
+        )
+        cells = " | ".join(f"{100 * share:.1f} %" for share in (*missed, in_float))
+        print(f"| {name} | {cells} | {parameters / 1000:.1f} k | {peak / 1024:.1f} KiB | {us:.0f} us |")
+    for engine in sorted({engine for row in rows for engine in row.unheard_engines}):
+        print(f"| {task}, said by {engine} | {head} |")
+        print("|---" * (len(rates) + 1) + "|")
+        for name in dict.fromkeys(row.network for row in rows if engine in row.unheard_engines):
+            told = [
+                row.unheard_engines[engine] for row in rows if row.network == name and engine in row.unheard_engines
+            ]
+            means = [statistics.mean(at["test_misses"] for at in at_rate) for at_rate in zip(*told, strict=True)]
+            print(f"| {name} | " + " | ".join(f"{100 * share:.0f} %" for share in means) + " |")
+
+
 def runs_of(tasks: Sequence[Task], networks: Sequence[str], seeds: int, epochs: int) -> list[Run]:
     """Of the pair all seeds, of the others one; in the order given, so that a run that is cut off has the first."""
     pairs = [Run(task, name, seed, epochs) for task in tasks for seed in range(seeds) for name in PAIR]
@@ -127,6 +152,8 @@ def measure(runs: Sequence[Run], workers: int, keep: Path) -> tuple[list[Claim],
                     f"{at['test_false_alarms_per_hour']:.2g} false alarms an hour, {row.run_us:.1f} us a run",
                     flush=True,
                 )
+    for task in tasks:
+        print_tables(task.name, [row for row in rows if row.task == task.name])
     claims = [claim for task in tasks for claim in claims_of(task.name, [row for row in rows if row.task == task.name])]
     return claims, rows
 

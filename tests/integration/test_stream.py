@@ -173,6 +173,32 @@ def test_a_wake_word_is_detected_by_the_int8_file_that_ships(wake_export, record
     assert all(near) and len(heard) >= len(ends) - 1
 
 
+def test_the_wake_word_is_heard_in_a_recording_of_several_files_and_noise(wake_export, tmp_path) -> None:
+    rng = np.random.default_rng(7)
+    joined, ends = [noise(2, rng)], []
+    for number, (name, rate_hz) in enumerate((("rise", 44100), ("fall", 22050), ("rise", 8000), ("rise", 16000))):
+        said = np.concatenate([noise(0.5, rng), word(name, rng), noise(0.5, rng)])
+        path = tmp_path / f"{number}.wav"
+        part = soxr.resample(said, RATE_HZ, rate_hz)
+        soundfile.write(path, np.stack([part, part], 1) if number % 2 else part, rate_hz)
+        # Recorders and editors bring files to one rate when they are joined.
+        samples, _ = soundfile.read(path, always_2d=True)
+        joined.append(soxr.resample(samples.mean(1), rate_hz, RATE_HZ))
+        if name == "rise":
+            ends.append(sum(map(len, joined)) / RATE_HZ - 0.5)
+        joined.append(noise(2, rng))
+    whole = np.concatenate(joined)
+    # In stereo at a rate of its own, cut off in the middle of a hop.
+    recording = soxr.resample(whole, RATE_HZ, 48000)[:-1234]
+    soundfile.write(tmp_path / "joined.flac", np.stack([recording, recording], 1), 48000)
+    done = repareto("stream", wake_export, tmp_path / "joined.flac", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    heard = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {detection["word"] for detection in heard} == {"rise"}
+    near = [any(end - WORD_SECONDS < found["seconds"] < end + 0.7 for end in ends) for found in heard]
+    assert all(near) and len(heard) >= len(ends) - 1
+
+
 def test_a_front_member_has_its_misses_over_false_alarms_in_mlflow(wake_export) -> None:
     store = wake_export.parent / "runs"
     _, runs = runs_of(store, "wake")

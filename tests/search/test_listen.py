@@ -109,6 +109,30 @@ def test_how_the_sound_was_cut_makes_no_difference(folder: Path) -> None:
     assert [(f.word, f.seconds) for f in whole] == [(f.word, f.seconds) for f in pieces]
 
 
+@pytest.mark.parametrize("missing", [1, 160, 319, 320, 5000])
+def test_a_sound_that_stops_within_a_hop_is_heard_to_its_last_whole_one(folder: Path, missing: int) -> None:
+    samples = tones((300, 1.0, 1.6), (5000, 3.0, 3.6))
+    cut = Listener(folder)
+    scores = np.array(list(cut.scores(np.array_split(samples[:-missing], 17))))
+    whole = np.array(list(Listener(folder).scores([samples])))
+    assert len(scores) == (len(samples) - missing) // 320
+    np.testing.assert_allclose(scores, whole[: len(scores)], atol=1e-5)
+    assert [found.word for found in Listener(folder).listen([samples[:-missing]])] == ["low", "high"]
+
+
+def test_threshold_and_pause_are_those_of_the_export(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / STREAM_FILE).write_bytes((folder / STREAM_FILE).read_bytes())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    long = tones((300, 1.0, 5.0))
+    for detector, times in (
+        ({"threshold": 0.5, "smoothing_hops": 1, "pause_seconds": 1.98}, 2),
+        ({"threshold": 0.5, "smoothing_hops": 1, "pause_seconds": 10.0}, 1),
+        ({"threshold": 1.0, "smoothing_hops": 1, "pause_seconds": 1.0}, 0),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "detector": detector}))
+        assert len(heard(tmp_path, long)) == times
+
+
 @pytest.mark.parametrize(
     ("samples", "remark"),
     [
@@ -145,6 +169,25 @@ def test_folders_that_cannot_listen_are_refused(folder: Path, tmp_path: Path) ->
     (tmp_path / "manifest.json").write_text(json.dumps({"front_end": {"kind": "pixels"}}))
     with pytest.raises(UserError, match="takes pixels"):
         Listener(tmp_path)
+
+
+def test_a_recording_joined_of_files_of_any_rate_and_noise(folder: Path, tmp_path: Path) -> None:
+    spans = ((300, 0.4, 1.0), (5000, 0.5, 1.2), (300, 0.3, 0.8))
+    listener, joined, ends = Listener(folder), [], []
+    for number, (span, rate_hz) in enumerate(zip(spans, (8000, 44_100, 22_050), strict=True)):
+        path = tmp_path / f"{number}.flac"
+        # At 8 kHz nothing is above 4.
+        samples = tones(span, seconds=1.7, rate_hz=rate_hz)
+        soundfile.write(path, np.stack([samples, 0.5 * samples], 1) if number else samples, rate_hz)
+        joined += [0.01 * tones(seconds=2.0), *blocks_of(str(path), None, listener.sample_rate_hz)]
+        ends.append(sum(len(block) for block in joined) / 16_000 - 1.7 + span[2])
+    # Clipped at the end, and then digital silence.
+    joined += [np.ones(1600, np.float32), np.zeros(16_000, np.float32)]
+    found = list(listener.listen(joined))
+    assert [detection.word for detection in found][:3] == ["low", "high", "low"]
+    for detection, end in zip(found, ends, strict=False):
+        assert end - 0.7 < detection.seconds < end + 0.3
+    assert any("is clipped" in remark for remark in listener.remarks())
 
 
 def test_sounds_come_from_files_and_pipes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

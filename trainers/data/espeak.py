@@ -13,8 +13,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -117,9 +118,17 @@ def render(
         {"seed": index + 1, "sample_rate_hz": sample_rate_hz, "utterances": [asdict(u) for u in chunk]}
         for index, chunk in enumerate(chunks)
     ]
-    pool = ThreadPoolExecutor(processes or os.cpu_count())
+    at_once = processes or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(at_once)
+    waiting: deque[Future[list[np.ndarray]]] = deque()
     try:
-        yield from pool.map(_render_in_a_process, jobs)
+        for job in jobs:
+            waiting.append(pool.submit(_render_in_a_process, job))
+            # No further ahead than keeps all busy: who asks may have enough before the end.
+            if len(waiting) > at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -206,6 +206,11 @@ class WakeWord:
             here = [path for path, its in split_of.items() if its == split]
             others = [Part(path) for path in here if path not in of_word]
             recordings[split] = Assigned([path for path in here if path in of_word], [*parts[split], *others])
+        if listing is not None and not any(recordings[split].others for split in ("validation", "test")):
+            notes.append(
+                f"all that is heard beside recordings of {self.word!r} is synthetic: real speech may raise more "
+                "false alarms than are told (give negatives)"
+            )
         return recordings, notes
 
     def _heard(self, split: str, sounds: WakeSounds, words: Sequence[Sound], seed: int) -> tuple[SoundStream, Beds]:

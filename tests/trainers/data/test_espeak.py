@@ -33,6 +33,21 @@ def test_the_same_bytes_from_any_number_of_processes() -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_no_more_is_spoken_than_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken: list[int] = []
+
+    def note(job: dict[str, object]) -> list[np.ndarray]:
+        spoken.append(int(str(job["seed"])))
+        return []
+
+    monkeypatch.setattr(espeak, "_render_in_a_process", note)
+    rendered = espeak.render([[say("yes")]] * 50, 16000, processes=2)
+    next(rendered)
+    rendered.close()
+    assert 1 <= len(spoken) <= 3
+    assert len(list(espeak.render([[say("yes")]] * 50, 16000, processes=2))) == 50
+
+
 def test_settings_are_heard() -> None:
     ((usual, slow, soft, high, long, other),) = espeak.render(
         [

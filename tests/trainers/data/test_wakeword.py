@@ -142,6 +142,7 @@ def test_bad_recordings_are_told(folder: Path, negatives: Path, load: Callable[.
     assert "hello/10.wav (is silent)" in notes and "hello/12.wav" in notes and "2 of " in notes
     assert "1 of 28 recordings of 'hello' are clipped" in notes
     assert "1 negatives are named after the wake word and were left out" in notes
+    assert "is synthetic" not in notes
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,17 @@ def test_espeak_speaks_what_is_not_recorded(load: Callable[..., Dataset], monkey
     assert data.streams["validation"].features.shape[1] > frames_of_speech
     assert (data.train.labels == 0).any() and (data.train.labels == 1).any()
     assert any(note.startswith("streams: validation 0.01 h with 3 words") for note in data.notes)
+
+
+def test_people_against_machines_are_remarked_on(
+    folder: Path, load: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    monkeypatch.setattr("repareto.trainers.data.other_speech.SENTENCES_A_CHUNK", 5)
+    for path in (folder / OTHER).iterdir():
+        path.unlink()
+    notes = load(folder, synthetic_hours=0.002).notes
+    assert any("all that is heard beside recordings of 'hello' is synthetic" in note for note in notes)
 
 
 def test_another_engine_speaks_the_test_stream_alone(
