@@ -82,7 +82,7 @@ def network(widths: Sequence[int], kernel: int, stride: int) -> Any:
     }  # fmt: skip
     for stage, width in enumerate(widths, 1):
         own = {"width": width, "blocks": 1, "kernel": kernel, "stride": stride, "conv_branches": 2, "pointwise": True,
-               "identity": True, "average": False, "sequential": False, "small": False}  # fmt: skip
+               "identity": True, "average": False, "sequential": False, "small": False, "squeeze": False}  # fmt: skip
         values |= {f"stage{stage}.{name}": value for name, value in own.items()}
     return RepCNN().candidate(values)
 
@@ -370,7 +370,7 @@ def main() -> None:
     torch.set_num_threads(1)
     outcome_of = Kept(options.keep).of
     if options.quick:
-        claims, rows = measure(2, 3, (0.8,), (0.85,), outcome_of, rounds=1, seconds_a_visit=0.01)
+        claims, rows = measure(2, 1, (0.8,), (0.85,), outcome_of, rounds=1, seconds_a_visit=0.01)
     else:
         claims, rows = measure(
             options.seeds, options.epochs, WEIGHT_LEVELS, CHANNEL_LEVELS, outcome_of, rounds=15, seconds_a_visit=0.1

@@ -137,8 +137,6 @@ class SupervisedTrainer:
                 self._sparsifier.after_step()
             total += loss.detach() * len(labels)
         self.epoch += 1
-        if self._sparsifier is not None and self.epoch == self.config.epochs:
-            self._sparsifier.finish()
         # Looked at once an epoch: a look at every step would make a GPU wait.
         mean = total.item() / len(self._labels)
         if not math.isfinite(mean):

@@ -46,6 +46,7 @@ class KernelSite(ABC):
     def __init__(self, module: nn.Module, depth: float) -> None:
         self.module, self.depth = module, depth
         self.mask: Tensor | None = None
+        self._held: list[tuple[Tensor, Tensor]] = []
 
     @abstractmethod
     def kernel(self) -> Tensor:
@@ -66,18 +67,21 @@ class KernelSite(ABC):
     def set_mask(self, mask: Tensor) -> None:
         """Let only those elements of the fused kernel that are true differ from zero, from now on."""
         self.mask = mask
+        # In the order in which the weights lie in memory: this is done after each step of training.
+        self._held = [(weight, torch.empty_like(weight).copy_(part)) for weight, part in self._masked_weights(mask)]
         self.project()
 
     @torch.no_grad()
     def scale(self, factor: Tensor) -> None:
-        """Multiply the fused kernel element by element, but for what identities add to it."""
+        """Multiply the fused kernel element by element, but for what identities and products add to it."""
         for weight, part in self._masked_weights(factor):
             weight.mul_(part)
 
+    @torch.no_grad()
     def project(self) -> None:
         """Set masked weights to zero again, after a step that may have moved them."""
-        if self.mask is not None:
-            self.scale(self.mask)
+        for weight, part in self._held:
+            weight.mul_(part)
 
 
 class PlainSite(KernelSite):

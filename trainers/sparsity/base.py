@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Sparsifier(ABC):
-    """Takes weights or channels out of a model while it is trained."""
+    """Takes weights or channels out of a model while it is trained, all of them before training ends."""
 
     @abstractmethod
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
@@ -30,9 +30,6 @@ class Sparsifier(ABC):
     @abstractmethod
     def after_step(self) -> None:
         """See that what is out stays out; called after each step of the optimiser."""
-
-    def finish(self) -> None:  # noqa: B027
-        """Make sure of the level, when training is at its end."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

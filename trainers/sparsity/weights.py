@@ -143,7 +143,8 @@ class ADMM(WeightPruning):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._duals, self._sparse = state["duals"], state["sparse"]
+        device = self._examples.device
+        self._duals, self._sparse = ([part.to(device) for part in state[name]] for name in ("duals", "sparse"))
 
 
 class HeldZeros(Sparsifier):

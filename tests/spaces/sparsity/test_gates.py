@@ -11,12 +11,18 @@ from repareto.spaces.sparsity.gates import Gates, gate, widths_of_model
 from repareto.spaces.sparsity.slicing import slice_zeros, sliced_to_levels
 from tests.spaces.networks import randomise_norms
 
-SHAPE = (40, 13)
+SHAPE = (40, 16)
+NAMES = ("repcnn", "bc_resnet", "ds_cnn", "matchboxnet", "mixed_kernels", "tc_resnet8", "conformer_ctc")
 
 
-@pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "ds_cnn", "matchboxnet", "mixed_kernels", "tc_resnet8"])
+@pytest.mark.parametrize("name", NAMES)
 def test_closed_gates_are_sliced_away_and_the_rest_is_scaled(name: str) -> None:
-    space = load_space({"name": name, **({"width": [8, 16]} if name in ("repcnn", "bc_resnet") else {})})
+    narrow = {
+        "repcnn": {"width": [8, 16]},
+        "bc_resnet": {"width": [8, 16]},
+        "conformer_ctc": {"blocks": 1, "width": 16},
+    }
+    space = load_space({"name": name, **narrow.get(name, {})})
     candidate = space.draw(random.Random(3))
     torch.manual_seed(0)
     model = randomise_norms(space.build(candidate, SHAPE, 4)).double()
