@@ -21,6 +21,8 @@ Value = bool | int | float | str
 TRAINING_PREFIX = "training."
 FRONT_END = "front_end"
 FRONT_END_PREFIX = FRONT_END + "."
+EXITS = "exits"
+EXITS_PREFIX = EXITS + "."
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,10 @@ class Candidate(Mapping[str, Value]):
         """Return the parameters ``front_end.*``, without their prefix: overrides of the data's front end."""
         return self._below(FRONT_END_PREFIX)
 
+    def exits(self) -> dict[str, Value]:
+        """Return the parameters ``exits.*``, without their prefix: see :class:`.exits.space.WithExits`."""
+        return self._below(EXITS_PREFIX)
+
     def _below(self, prefix: str) -> dict[str, Value]:
         return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
 
@@ -324,7 +330,8 @@ BUILT_IN = {
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
 
-    ``settings["front_end"]`` adds dimensions of the front end to any space, see :class:`WithFrontEnd`.
+    ``settings["front_end"]`` adds dimensions of the front end to any space, see :class:`WithFrontEnd`;
+    ``settings["exits"]`` adds early exits, see :class:`.exits.space.WithExits`.
     Raises :class:`UserError` that names the setting, its value and what would be admitted.
     """
     name = settings["name"]
@@ -334,10 +341,12 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     changes: dict[str, Any] = {}
     for key, setting in settings.items():
-        if key in ("name", FRONT_END):
+        if key in ("name", FRONT_END, EXITS):
             continue
         if key not in defaults:
-            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, FRONT_END])})")
+            raise UserError(
+                f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, EXITS, FRONT_END])})"
+            )
         try:
             default = defaults[key]
             changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
@@ -347,4 +356,8 @@ def load_space(settings: Mapping[str, Any]) -> SearchSpace:
     if missing := [key for key in needed if key not in changes]:
         raise UserError(f"space.{missing[0]}: this key is needed by {name}")
     space = cls(**changes)
+    if EXITS in settings:
+        from .exits.space import WithExits
+
+        space = WithExits.of(space, settings[EXITS])
     return WithFrontEnd.of(space, settings[FRONT_END]) if FRONT_END in settings else space
