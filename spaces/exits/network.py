@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from ..early import AnswersEarly
 from ..fusion import FusionReport, fuse
 
+POLICIES = ("confidence", "entropy", "patience")
+
 
 class Stage(nn.Module):
     """What runs between two exits: the map of the one before -> the map and the logits (n, c) of the next."""
@@ -43,17 +45,19 @@ class MultiExit(AnswersEarly):
         early_weight: float = 0.5,
         distillation: float = 0.0,
         detached: bool = False,
+        policies: Sequence[str] = POLICIES,
     ) -> None:
         """``early_weight`` is the share of the loss that the early exits have together.
 
         ``distillation`` is the share of an early exit's loss that it takes from the last exit's answers instead of
         from labels. Where ``detached`` no early exit trains the layers before its head: the rest is the network that it
-        would be without exits.
+        would be without exits. ``policies`` are those that may tell, once it is trained, when an exit is sure.
         """
         super().__init__()
         assert len(segments) == len(heads) + 1 and heads, (len(segments), len(heads))
         self.segments, self.heads = nn.ModuleList(segments), nn.ModuleList(heads)
         self.early_weight, self.distillation, self.detached = early_weight, distillation, detached
+        self.policies = tuple(policies)
 
     @property
     def exits(self) -> int:

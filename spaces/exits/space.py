@@ -13,10 +13,9 @@ from torch import nn
 from ..errors import UserError, nearest_hint
 from ..space import EXITS_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
 from .heads import HEADS, head
-from .network import MultiExit
+from .network import POLICIES, MultiExit
 from .places import Place, chain_of, places_of
 
-POLICIES = ("confidence", "entropy", "patience")
 BACKBONES = ("joint", "detached")
 
 
@@ -48,10 +47,12 @@ class Exits:
         for key, setting in settings.items():
             if key not in known:
                 raise UserError(f"space.exits.{key}: unknown key ({nearest_hint(str(key), known)})")
+            default = known[key]
             try:
-                default = known[key]
-                narrows = isinstance(default, Int | Float | Choice)
-                changes[key] = default.narrow(setting) if narrows else _policies(setting)
+                if isinstance(default, Int | Float | Choice):
+                    changes[key] = default.narrow(setting)
+                else:
+                    changes[key] = _policies(setting)
             except UserError as error:
                 raise UserError(f"space.exits.{key}: {error}") from error
         return cls(**changes)
@@ -124,6 +125,7 @@ class WithExits(SearchSpace):
             early_weight=float(own["weight"]),
             distillation=float(own["distillation"]),
             detached=own["backbone"] == "detached",
+            policies=self.exits.policy,
         )
 
 
