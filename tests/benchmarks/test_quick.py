@@ -112,3 +112,14 @@ def test_claims_lists_what_is_kept():
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         for claim in json.loads(path.read_text())["claims"]:
             assert claim["id"] in printed
+
+
+def test_exits(tmp_path):
+    document = publish("exits", tmp_path)
+    names = (
+        f"exits.{backbone}.{figure}" for backbone in ("detached", "joint") for figure in ("speed_up", "lost_points")
+    )
+    check_claims(document, *names)
+    for row in document["rows"]:
+        assert abs(sum(row["rates"]) - 1) < 1e-9
+        assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
