@@ -6,17 +6,23 @@ from collections.abc import Sequence
 
 from ..spaces.errors import UserError
 from .objectives import Budget
-from .records import State, TrialRecord, figures_of
+from .records import State, TrialRecord, at_point, exits_of, figures_of
 from .results import Results, objective_values
 
 
-def choose(results: Results, *, number: int | None = None, bounds: Sequence[Budget] = ()) -> TrialRecord:
+def choose(
+    results: Results, *, number: int | None = None, point: int | None = None, bounds: Sequence[Budget] = ()
+) -> TrialRecord:
     """Return trial ``number``, or else the front member with the least first objective that holds all ``bounds``.
+
+    A trial with early exits has the figures of its operating point ``point``, by default of that which was chosen.
 
     Raises :class:`UserError` for a trial that has no model, and for bounds that no member holds, with the closest one.
     """
     if number is not None:
-        return _of_number(results, number)
+        return _at_point(_of_number(results, number), point)
+    if point is not None:
+        raise UserError(f"--operating-point {point}: is of one trial (name it: --trial NUMBER)")
     front = results.front
     if not front:
         raise UserError("the front is empty: no candidate was trained in full within the budgets yet")
@@ -41,6 +47,14 @@ def _of_number(results: Results, number: int) -> TrialRecord:
         reason = f": {record.reason}" if record.reason else ""
         raise UserError(f"trial {number} was not trained in full and has no model: {record.state.value}{reason}")
     return record
+
+
+def _at_point(record: TrialRecord, point: int | None) -> TrialRecord:
+    exits = exits_of(record)
+    if point is not None and (exits is None or not 0 <= point < len(exits["points"])):
+        has = "no early exits" if exits is None else f"operating points 0 to {len(exits['points']) - 1}"
+        raise UserError(f"--operating-point {point}: trial {record.number} has {has}")
+    return at_point(record, point)
 
 
 def _broken(record: TrialRecord, bounds: Sequence[Budget]) -> list[Budget]:

@@ -185,6 +185,7 @@ def export(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
     store: Store = None,
@@ -201,7 +202,7 @@ def export(
     config = stored_config(ledger, store)
     # What was estimated to hold a budget may have been measured not to.
     bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
-    record = choose(read_results(ledger), number=trial, bounds=bounds)
+    record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
     manifest = export_trial(ledger, config, record, out, force=force)
     latency = manifest["profile"]["measured"]["latency_us"]
     told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
@@ -238,6 +239,28 @@ def stream(
     for remark in listener.remarks():
         _say_to_stderr(remark)
     _say_to_stderr(f"{detections} detections of {', '.join(listener.words)} in {listener.heard_seconds:.1f} s")
+
+
+@app.command(epilog=_example("repareto predict kws recording.wav"))
+def predict(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote.")],
+    files: Annotated[list[Path], typer.Argument(help="WAV or FLAC files, or features as `.npy`.")],
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of early exits; the exported one.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Say what is in each file, with an exported classifier; one with early exits stops as soon as it is sure."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from .exits.runner import StagedModel, read_manifest
+    from .predict import features_of
+
+    manifest = read_manifest(folder)
+    model = StagedModel(folder, operating_point)
+    for path in files:
+        answer = model(features_of(path, manifest))
+        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.stages}"
+        print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 
 @app.command(epilog=_example("repareto download speech_commands recordings"))

@@ -27,11 +27,13 @@ from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, 
 from .devices.profile import Profile
 from .devices.stream import hear_windows
 from .devices.targets import device
+from .exits.files import write_stages
+from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
 from .objectives import Objective
-from .records import FLOAT_PREFIX, TrialRecord
+from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
 from .study_data import data_of
 from .tables import KINDS_OF_FIGURES
 from .tasks import task_named
@@ -72,8 +74,9 @@ def export_trial(
             stream["ships"] = _about_shipped(target, content)
         elif "refused" not in stream:
             stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
-        measured = target.measure(content, Profile.from_dict(record.profile))
-        manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream}
+        exits = _write_exits(form, record, inputs, data["labels"], scratch)
+        measured = form.measure(target, content, Profile.from_dict(record.profile))
+        manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream} | exits
         with torch.no_grad():
             manifest["output"]["shape"] = ["batch", *model(inputs[:1]).shape[1:]]
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -127,6 +130,18 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
         loaded = torch.export.load(path).module()
     with torch.no_grad():
         _refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
+
+
+def _write_exits(
+    form: Form, record: TrialRecord, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Write the stages of a network with early exits, and what the runner has to know; nothing for any other."""
+    if not isinstance(form, ExitForm):
+        return {}
+    details = exits_of(record)
+    assert details is not None
+    kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
+    return {"exits": write_stages(form.network, kept, inputs, labels, folder)}
 
 
 def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any]:
@@ -248,6 +263,7 @@ def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             *figures,
             *_about_the_test(manifest),
             *told,
+            *_about_exits(manifest),
             "",
             *_about_what_ships(manifest),
             f"`model.onnx` and `model.pt2` take float32 features {shape} and return logits. `manifest.json` has how",
@@ -294,6 +310,23 @@ def _about_the_test(manifest: dict[str, Any]) -> list[str]:
             f"{row['test_false_alarms_per_hour']:.2g} false alarms an hour"
         )
     return lines
+
+
+def _about_exits(manifest: dict[str, Any]) -> list[str]:
+    if "exits" not in manifest:
+        return []
+    exits = manifest["exits"]
+    point = exits["points"][exits["chosen"]]
+    up_to = exits["measured_latency_up_to_us"]
+    rates = ", ".join(f"{100 * rate:.0f} %" for rate in point["rates"])
+    off = [str(number) for number, threshold in enumerate(point["thresholds"], 1) if threshold is None]
+    return [
+        f"- {len(up_to)} exits by {point['policy']}, at which {rates} of the validation split leave; to each takes "
+        f"{', '.join(f'{value:.1f}' for value in up_to)} us in ONNX Runtime on the host that exported it, "
+        f"{point['measured_expected_latency_us']:.1f} us on average",
+        *([f"- off, for they are not good enough at this operating point: exit {', '.join(off)}"] if off else []),
+        "- `repareto predict` runs the stages and stops early; `model.onnx` is the last exit alone",
+    ]
 
 
 def _about_the_stream(streaming: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
 from .models import shipped_file, trained_form
 from .plots import detection_png
-from .records import TrialRecord
+from .records import TrialRecord, at_point
 from .study_data import data_of
 from .tracking import connect_runs
 
@@ -49,7 +49,9 @@ def complete_members(
     study_id = ledger.header()["id"]
     try:
         runs = _patiently(lambda: connect_runs(config, study_id))
-        lacking = [record for record in records if not record.measured or runs.model_uri(record.number) is None]
+        # A trial with early exits may be there at several operating points.
+        trials = {record.number: at_point(record) for record in records}.values()
+        lacking = [record for record in trials if not record.measured or runs.model_uri(record.number) is None]
         if lacking:
             say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
         for record in lacking:
@@ -79,7 +81,7 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
     form = trained_form(ledger, config, record)
     content = shipped_file(ledger, config, record, target, form)
     # A view that is written anew has the figures that were measured when the search ended.
-    measured = record.measured or asdict(target.measure(content, Profile.from_dict(record.profile)))
+    measured = record.measured or asdict(form.measure(target, content, Profile.from_dict(record.profile)))
     runs.write_trial(record)
     runs.write_measured(record, measured)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,9 +100,13 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
 
 
 def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
-    """Write a wake word's curve as a picture, and its figures at each rate of false alarms as a table."""
+    """Write a wake word's curve as a picture, and as tables its figures at each rate of false alarms or the operating
+    points of early exits."""
     assert record.measurement is not None
     details = record.measurement.details
+    if "exits" in details:
+        (folder / "exits.json").write_text(json.dumps(details["exits"], indent=1))
+        runs.write_file(record.number, folder / "exits.json")
     if "curves" not in details:
         return
     (folder / "detection.png").write_bytes(detection_png(details, f"trial {record.number}"))

@@ -16,10 +16,11 @@ from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
 from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
+from .forms import Form
 from .ledger import Ledger
 from .records import TrialRecord
 from .study_data import data_of
-from .tasks import TASKS, Form, Task, task_named
+from .tasks import TASKS, Task, task_named
 
 
 class Appraiser:
@@ -44,7 +45,7 @@ class Appraiser:
         if candidate not in self._known:
             input_shape = self._input_shape_of(candidate)
             skeleton = fused_skeleton(self._space, candidate, input_shape, self._classes)
-            profile = self._device.profile(self._task.form(skeleton, input_shape).graph())
+            profile = self._task.form(skeleton, input_shape).profile(self._device)
             _refuse_free_operators(profile)
             self._known[candidate] = profile
         return self._known[candidate]

@@ -19,6 +19,13 @@ class Objective:
     kind: str
     """Kind of quantity, see :mod:`.units`."""
     needs_training: bool = False
+    stand_in: str | None = None
+    """Of a figure that needs training: one that is known before and is never less, where there is such a one."""
+
+    @property
+    def known_key(self) -> str | None:
+        """The figure that speaks for this one before training; None for the error."""
+        return self.stand_in if self.needs_training else self.key
 
     def format(self, value: float) -> str:
         return format_quantity(value, self.kind)
@@ -29,9 +36,11 @@ OBJECTIVES: Mapping[str, Objective] = {
     for objective in (
         Objective("error", "error", "fraction", needs_training=True),
         Objective("latency", "latency_us", "duration"),
+        Objective("expected_latency", "expected_latency_us", "duration", needs_training=True, stand_in="latency_us"),
         Objective("peak_memory", "peak_memory_bytes", "size"),
         Objective("flash", "flash_bytes", "size"),
         Objective("macs", "macs", "count"),
+        Objective("expected_macs", "expected_macs", "count", needs_training=True, stand_in="macs"),
         Objective("parameters", "parameters", "count"),
     )
 }

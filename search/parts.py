@@ -40,9 +40,10 @@ class Parts:
     def refuse_unclaimed(self) -> None:
         """Raise :class:`UserError` where the search would be decided by a figure that the device has not."""
         for key, names in (("objectives", self.config.objectives), ("budgets", self.config.budgets)):
-            if "latency" in names and not self.device.claims_latency:
+            of_time = [name for name in ("latency", "expected_latency") if name in names]
+            if of_time and not self.device.claims_latency:
                 raise UserError(
-                    f"{key}: latency: {self.device.name} claims none "
+                    f"{key}: {of_time[0]}: {self.device.name} claims none "
                     "(take peak_memory, flash, macs or parameters, or another device)"
                 )
 

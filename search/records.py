@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -117,3 +117,34 @@ def figures_of(record: TrialRecord) -> dict[str, float]:
         planned = record.profile.get(name, {}).get("method") == "planned"
         figures[name] = max(value, figures[name]) if planned and name == "peak_memory_bytes" else value
     return figures
+
+
+def exits_of(record: TrialRecord) -> dict[str, Any] | None:
+    """Return what is kept of a finished trial's early exits (see ``exits/judging.py``); None where it has none."""
+    assert record.measurement is not None
+    return record.measurement.details.get("exits")
+
+
+def point_of(record: TrialRecord) -> int | None:
+    """Return the place of the operating point whose figures a finished trial has; None without early exits."""
+    exits = exits_of(record)
+    return None if exits is None else exits.get("point", exits["chosen"])
+
+
+def at_point(record: TrialRecord, point: int | None = None) -> TrialRecord:
+    """Return a finished trial with the figures of one of its operating points, by default of its own."""
+    exits = exits_of(record)
+    if exits is None:
+        return record
+    assert record.measurement is not None
+    place = exits["chosen"] if point is None else point
+    known = record.measurement.figures
+    figures = {**known, **{key: value for key, value in exits["points"][place].items() if key in known}}
+    details = {**record.measurement.details, "exits": {**exits, "point": place}}
+    return replace(record, measurement=replace(record.measurement, figures=figures, details=details))
+
+
+def at_points(record: TrialRecord) -> tuple[TrialRecord, ...]:
+    """Return a finished trial once for each of its operating points; one without early exits as it is."""
+    exits = exits_of(record)
+    return (record,) if exits is None else tuple(at_point(record, place) for place in range(len(exits["points"])))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .front import GrowingFront
 from .objectives import Objective
-from .records import State, TrialRecord
+from .records import State, TrialRecord, at_points
 
 
 class Results:
@@ -87,8 +87,11 @@ class Results:
 
     @property
     def front(self) -> tuple[TrialRecord, ...]:
-        """The non-dominated finished records, by their first objective."""
-        members = [self._records[number] for number in sorted(self._history.front.members)]
+        """The non-dominated finished records, by their first objective.
+
+        A trial with early exits is there once for each of its operating points that no other one dominates.
+        """
+        members = [at_points(self._records[number])[point] for number, point in self._history.members]
         return tuple(sorted(members, key=lambda record: objective_values(self.objectives, record)))
 
     @property
@@ -110,8 +113,14 @@ class _History:
     def __init__(self, objectives: Sequence[Objective], reference: np.ndarray) -> None:
         self.front = GrowingFront(reference)
         self.steps: list[tuple[int, float, float]] = []
+        self._rows: list[tuple[int, int]] = []
         self._objectives = objectives
         self._last = (-np.inf, -1)
+
+    @property
+    def members(self) -> list[tuple[int, int]]:
+        """Of each row of the front its trial and its place among the trial's operating points, in order."""
+        return sorted(self._rows[key] for key in self.front.members)
 
     def append(self, record: TrialRecord) -> bool:
         """Add a trial that ended, and return False where one that is known ended later."""
@@ -119,7 +128,9 @@ class _History:
             return False
         self._last = _end_key(record)
         if _is_candidate_for_front(record):
-            self.front.add(record.number, objective_values(self._objectives, record))
+            for place, point in enumerate(at_points(record)):
+                self.front.add(len(self._rows), objective_values(self._objectives, point))
+                self._rows.append((record.number, place))
         self.steps.append((len(self.steps) + 1, self.front.hypervolume, record.ended or 0.0))
         return True
 

@@ -23,6 +23,8 @@ from ..trainers.data.cache import default_folder
 from ..trainers.data.front_ends import Datasets, Variant, load_all
 from .addresses import absolute, is_url
 from .config import Config
+from .exits.bounds import Bounds
+from .exits.costs import refuse_exits
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
@@ -106,7 +108,9 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
         # Before anything that takes long or leaves a trace: the address may be wrong.
         connect(config.workers)
     datasets = load_data(parts, say)
-    task_of(datasets.first).refuse_device(parts.device)
+    task = task_of(datasets.first)
+    task.refuse_device(parts.device)
+    refuse_exits(parts.space, task.name, parts.device)
     appraiser = appraiser_for(parts, datasets)
     if ledger is None:
         ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, datasets, appraiser), lease)
@@ -247,7 +251,8 @@ def train(
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
-        target=parts.device if parts.device.quantises else None,
+        target=parts.device,
+        exit_bounds=_exit_bounds(config),
     )
     try:
         with progress:
@@ -291,6 +296,11 @@ def _proposer(parts: Parts) -> Proposer:
         startup_trials=search.startup_trials,
         seed=parts.config.seed,
     )
+
+
+def _exit_bounds(config: Config) -> Bounds:
+    bounds = {budget.objective.key: budget.bound for budget in config.parsed_budgets()}
+    return Bounds(**{key: bounds[key] for key in ("error", "expected_latency_us") if key in bounds})
 
 
 def _rungs(config: Config, epochs: int) -> ParetoRungs | None:

@@ -175,7 +175,7 @@ class Study:
         if self._rungs is not None:
             known = profile_figures(record.profile)
             self._rungs.record(
-                record.number, epoch, [error if o.needs_training else known[o.key] for o in self._objectives]
+                record.number, epoch, [error if o.known_key is None else known[o.known_key] for o in self._objectives]
             )
 
     def _stop(self, record: TrialRecord, epoch: int) -> None:
@@ -190,6 +190,10 @@ class Study:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
         record = self.results.record(number)
         figures = {**profile_figures(record.profile), **measurement.figures}
+        for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
+            if objective.stand_in in figures:
+                # Without early exits what is expected is what always is.
+                figures.setdefault(objective.key, figures[objective.stand_in])
         measurement = replace(measurement, figures=figures)
         values = [figures[objective.key] for objective in self._objectives]
         if not all(math.isfinite(value) for value in values):
@@ -284,8 +288,8 @@ def scout_reference(
         seen.append(figures)
         closest.see(figures)
     bounds = {budget.objective.name: budget.bound for budget in budgets}
-    worst = {o.name: max(figures[o.key] for figures in seen) for o in objectives if not o.needs_training}
-    return [bounds.get(o.name, 1 - 1 / classes if o.needs_training else worst.get(o.name, 0.0)) for o in objectives]
+    worst = {o.name: max(figures[o.known_key] for figures in seen) for o in objectives if o.known_key}
+    return [bounds.get(o.name, worst.get(o.name, 1 - 1 / classes)) for o in objectives]
 
 
 class _Unbuildable:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .devices.profile import Figure, Profile
 from .objectives import OBJECTIVES, Objective
-from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures
+from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures, point_of
 from .results import Results
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _member(record: TrialRecord) -> dict[str, object]:
     assert record.measurement is not None
     return {
         "trial": record.number,
+        **({} if point_of(record) is None else {"operating_point": point_of(record)}),
         "figures": record.measurement.figures,
         "profile": record.profile,
         "measured": record.measured,
@@ -64,7 +65,9 @@ def print_front(results: Results) -> None:
         console.print("no model trained in full within the budgets yet")
         return
     trained = sum(count for state, count in counts.items() if state.was_trained)
-    table = Table(title=f"front: {len(results.front)} of {counts[State.FINISHED]} models trained in full")
+    members = {record.number for record in results.front}
+    more = f", {len(results.front)} operating points" if len(members) < len(results.front) else ""
+    table = Table(title=f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}")
     columns = _front_columns(results)
     for title in columns:
         table.add_column(title, justify="right")
@@ -84,6 +87,8 @@ Cell = Callable[[TrialRecord], str]
 def _front_columns(results: Results) -> dict[str, Cell]:
     """The columns of the front's table: what no member has has none."""
     columns: dict[str, Cell] = {"trial": lambda record: str(record.number)}
+    if any(point_of(record) is not None for record in results.front):
+        columns["operating point"] = lambda record: "" if point_of(record) is None else str(point_of(record))
     for objective in results.objectives:
         title = objective.name.replace("_", " ")
         columns[title] = partial(_objective_cell, objective)

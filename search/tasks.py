@@ -8,16 +8,15 @@ as a classifier does, with tokens.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from ..spaces.errors import UserError
+from ..spaces.exits.network import MultiExit
 from ..spaces.fusion import fused_copy
-from ..spaces.streaming import Streaming
 from ..trainers.data.dataset import Dataset, Split
 from ..trainers.hearing import (
     Heard,
@@ -31,43 +30,11 @@ from ..trainers.hearing import (
 from ..trainers.judgement import Judgement
 from ..trainers.supervised import error_rate
 from ..trainers.transcription import answers_of, judge_transcripts, token_error
+from .forms import ExitForm, Form
 
 if TYPE_CHECKING:
     from .devices.base import Device
-    from .devices.graph import Graph
     from .devices.stream import Stream
-
-
-@dataclass(frozen=True)
-class Form:
-    """What of a fused network in eval mode runs on a device: all of it for a window, or its streaming form for a hop.
-
-    ``input_shape`` is of a window, without the batch.
-    """
-
-    fused: nn.Module
-    input_shape: tuple[int, ...]
-    stream: Streaming | None = None
-
-    def graph(self) -> Graph:
-        """What is computed each time it runs."""
-        from .devices.readers.torch_reader import read_module
-
-        if self.stream is None:
-            return read_module(self.fused, (1, *self.input_shape))
-        return read_module(self.stream, self.stream.input_shapes(self.input_shape))
-
-    def convert(self, target: Device, samples: np.ndarray | None, labels: Sequence[str]) -> bytes:
-        """The file that ships, see :meth:`Device.convert`."""
-        if self.stream is None:
-            return target.convert(self.fused, self.input_shape, samples, labels)
-        return target.convert_stream(self.stream, self.input_shape, samples, labels)
-
-    def file_name(self, target: Device) -> str:
-        """What that file is called."""
-        if self.stream is None or target.stream_file_name is None:
-            return target.file_name
-        return target.stream_file_name
 
 
 class Task(ABC):
@@ -102,7 +69,7 @@ class Classification(Task):
     name = "classification"
 
     def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
-        return Form(fused, input_shape)
+        return (ExitForm if isinstance(fused, MultiExit) else Form)(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
         return error_rate(fused_copy(model.eval()), dataset.validation, device=device)

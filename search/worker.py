@@ -9,7 +9,7 @@ import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 from ray import tune
 
 from ..spaces.errors import UserError
-from ..spaces.fusion import FusionReport, fuse
+from ..spaces.exits.network import MultiExit, fuse_all_answers
+from ..spaces.fusion import FusionReport
 from ..spaces.space import Candidate, SearchSpace
 from ..spaces.sparsity.slicing import slice_to_shipped
 from ..spaces.sparsity.space import Sparsity
@@ -28,6 +29,9 @@ from ..trainers.sparsity import sparsifier_of
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .devices.extras import MissingExtraError
+from .exits.bounds import Bounds
+from .exits.costs import stage_profiles
+from .exits.judging import judge_exits
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .patience import GoneError
 from .records import FLOAT_PREFIX, EpochPoint, Measurement
@@ -55,7 +59,9 @@ class Job:
     device: str = "cpu"
     """A torch device; the backend sets it by the resources that a trial gets."""
     target: Device | None = None
-    """What the file that ships is quantised for, whose errors count then; None where it computes what torch does."""
+    """What the model would run on. Where the file that ships is quantised for it, its errors count."""
+    exit_bounds: Bounds = field(default_factory=Bounds)
+    """Of the operating points of networks with early exits."""
 
 
 class CandidateTrainable(tune.Trainable):
@@ -166,7 +172,7 @@ class CandidateTrainable(tune.Trainable):
         # Compared on the CPU, in true float32: a GPU may round convolutions to TF32.
         model = trainer.model.eval().cpu()
         samples = torch.from_numpy(dataset.validation.features[:FUSION_SAMPLES].copy()).float()
-        fused, report = fuse(model, samples)
+        fused, report = fuse_all_answers(model, samples)
         _refuse_difference("fused", report)
         sparsity = Sparsity.of(self._candidate.sparsity())
         if sparsity is not None and sparsity.cuts_channels:
@@ -174,8 +180,8 @@ class CandidateTrainable(tune.Trainable):
             _refuse_difference("sliced", report)
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
         target = self._job.target
-        shipped = None if target is None else self._judge_quantised(fused, target)
-        judged = self._task.judge(fused.to(device), dataset, device)
+        shipped = None if target is None or not target.quantises else self._judge_quantised(fused, target)
+        judged = self._judge(fused.to(device))
         if shipped is not None:
             before = {FLOAT_PREFIX + key: figure for key, figure in judged.figures.items()}
             judged = Judgement(shipped.figures | before, shipped.details)
@@ -188,6 +194,18 @@ class CandidateTrainable(tune.Trainable):
             train_seconds=sum(point.seconds for point in self._curve),
             branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
         )
+
+    def _judge(self, fused: torch.nn.Module) -> Judgement:
+        job, dataset = self._job, self._dataset
+        if not isinstance(fused, MultiExit):
+            return self._task.judge(fused, dataset, job.device)
+        assert job.target is not None, "what exits are expected to cost hangs on the device"
+        stages = stage_profiles(fused, dataset.input_shape, job.target)
+        judged = judge_exits(fused, dataset, stages, job.exit_bounds, job.device)
+        own = judged.details["exits"]["points"][judged.details["exits"]["chosen"]]
+        if not any(own["rates"][:-1]):
+            self._notes.append(f"trial {self._number}: no early exit is good enough, so that all are off")
+        return judged
 
     def _judge_quantised(self, fused: torch.nn.Module, target: Device) -> Judgement:
         """Write the file that ships, and return how it fares."""

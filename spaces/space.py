@@ -23,6 +23,8 @@ FRONT_END = "front_end"
 FRONT_END_PREFIX = FRONT_END + "."
 SPARSITY = "sparsity"
 SPARSITY_PREFIX = SPARSITY + "."
+EXITS = "exits"
+EXITS_PREFIX = EXITS + "."
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,10 @@ class Candidate(Mapping[str, Value]):
         """Return the parameters ``sparsity.*``, without their prefix: see :class:`.sparsity.space.Sparsity`."""
         return self._below(SPARSITY_PREFIX)
 
+    def exits(self) -> dict[str, Value]:
+        """Return the parameters ``exits.*``, without their prefix: see :class:`.exits.space.WithExits`."""
+        return self._below(EXITS_PREFIX)
+
     def _below(self, prefix: str) -> dict[str, Value]:
         return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
 
@@ -313,10 +319,11 @@ BUILT_IN = {
 }
 
 WRAPPERS = {
+    EXITS: "repareto.spaces.exits.space:WithExits",
     FRONT_END: "repareto.spaces.front_end:WithFrontEnd",
     SPARSITY: "repareto.spaces.sparsity.space:WithSparsity",
 }
-"""By the key of a config's ``space`` that asks for one."""
+"""By the key of a config's ``space`` that asks for one, the innermost first."""
 
 
 def load_space(settings: Mapping[str, Any]) -> SearchSpace:

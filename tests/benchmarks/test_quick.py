@@ -148,3 +148,14 @@ def test_sparsity(tmp_path):
     on_host = {row["network"]: row for row in document["rows"] if row.get("device") == "host-litert"}
     # Zeros are computed with; channels that are gone are not.
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
+
+
+def test_exits(tmp_path):
+    document = publish("exits", tmp_path)
+    names = (
+        f"exits.{backbone}.{figure}" for backbone in ("detached", "joint") for figure in ("speed_up", "lost_points")
+    )
+    check_claims(document, *names)
+    for row in document["rows"]:
+        assert abs(sum(row["rates"]) - 1) < 1e-9
+        assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]

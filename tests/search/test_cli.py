@@ -52,6 +52,7 @@ COMMANDS = {
         "study": ("argument", True),
         "--out": ("option", True),
         "--trial": ("option", False),
+        "--operating-point": ("option", False),
         "--max": ("option", False),
         "--force": ("flag", False),
         **PLACES,
@@ -63,6 +64,12 @@ COMMANDS = {
         "--threshold": ("option", False),
         "--smoothing": ("option", False),
         "--pause": ("option", False),
+        "--json": ("flag", False),
+    },
+    "predict": {
+        "folder": ("argument", True),
+        "files": ("argument", True),
+        "--operating-point": ("option", False),
         "--json": ("flag", False),
     },
     "download": {

@@ -69,3 +69,29 @@ def test_cross_entropy_smooths_its_labels() -> None:
     chances = logits.log_softmax(1)
     expected = -(0.9 * chances[[0, 1], labels] + 0.1 * chances.mean(1)).mean()
     torch.testing.assert_close(loss, expected)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return -logits.log_softmax(1)[torch.arange(len(labels)), labels].mean()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_early_classifiers_learn_from_labels_and_from_the_last(share: float) -> None:
+    last, early, labels = LOGITS[:, 0], LOGITS[:, 1], torch.tensor([1, 3])
+    network = Early(last, early)
+    network.distillation = share
+    loss = CrossEntropy(0.0)(network, FEATURES, labels)
+    aims = (last / 2).softmax(1)
+    divergence = (aims * (aims.log() - (early / 2).log_softmax(1))).sum(1).mean()
+    taught = (1 - share) * cross_entropy(early, labels) + share * 4 * divergence
+    torch.testing.assert_close(loss, 0.75 * cross_entropy(last, labels) + 0.25 * taught)
+
+
+def test_the_last_answer_does_not_learn_from_early_ones() -> None:
+    network = Early(LOGITS[:, 0], LOGITS[:, 1])
+    network.distillation = 1.0
+    CrossEntropy(0.0)(network, FEATURES, torch.tensor([1, 3])).backward()
+    alone = Fixed(LOGITS[:, 0])
+    (0.75 * CrossEntropy(0.0)(alone, FEATURES, torch.tensor([1, 3]))).backward()
+    torch.testing.assert_close(network.last.logits.grad, alone.logits.grad)
+    assert network.early.logits.grad is not None and network.early.logits.grad.abs().sum() > 0

@@ -1,0 +1,111 @@
+"""An exported network at work, stage by stage: what an early exit is sure of costs no more stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...spaces.errors import UserError
+from ...trainers.exits.policies import POLICIES
+from ...trainers.exits.temperature import softmax
+from ..devices.host.onnx_runtime import make_session
+
+MANIFEST = "manifest.json"
+_POINT_KEYS = ("policy", "thresholds")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A label, how probable it is, and at which exit, counted from 1, it was given."""
+
+    label: str
+    probability: float
+    exit: int
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return an export's manifest; raises :class:`UserError` for a folder that is none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: is no export (its {MANIFEST} cannot be read)") from error
+    if not isinstance(manifest, dict) or "labels" not in manifest or "input" not in manifest:
+        raise UserError(f"{folder}: is no export (its {MANIFEST} has no labels)")
+    task = manifest.get("task", "classification")
+    if task != "classification":
+        raise UserError(f"{folder}: its model is for {task}, and only classifiers answer for files")
+    return manifest
+
+
+class StagedModel:
+    """Runs an export's stages in ONNX Runtime until an exit is sure; one without exits has one stage.
+
+    ``point`` is the place of an operating point in the manifest, the one that was exported by default. Raises
+    :class:`UserError` for a folder that is no export, a point that it has not got and thresholds out of range.
+    """
+
+    def __init__(self, folder: Path, point: int | None = None) -> None:
+        manifest = read_manifest(folder)
+        self.labels: tuple[str, ...] = tuple(manifest["labels"])
+        exits = manifest.get("exits")
+        if exits is None:
+            if point is not None:
+                raise UserError(f"{folder}: has no early exits, and so no operating point {point}")
+            exits = {"stages": ["model.onnx"], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
+        self._temperatures: Sequence[float] = exits["temperatures"]
+        chosen = exits["points"][_checked_place(folder, exits["points"], exits["chosen"] if point is None else point)]
+        self.policy, self.thresholds = _checked_point(folder, chosen, len(exits["stages"]))
+        self._sessions = [make_session(folder / name) for name in exits["stages"]]
+        self._inputs = [session.get_inputs()[0].name for session in self._sessions]
+
+    @property
+    def stages(self) -> int:
+        """How many exits there are, the last one included."""
+        return len(self._sessions)
+
+    def __call__(self, features: np.ndarray) -> Answer:
+        """Return the answer for the features (*input_shape) of one example."""
+        x = features[None].astype(np.float32)
+        seen: list[np.ndarray] = []
+        for number, session in enumerate(self._sessions, 1):
+            *hidden, logits = session.run(None, {self._inputs[number - 1]: x})
+            seen.append(softmax(logits[0].astype(float), self._temperatures[number - 1]))
+            if number == len(self._sessions) or self._is_sure(seen):
+                break
+            x = hidden[0]
+        place = int(seen[-1].argmax())
+        return Answer(self.labels[place], float(seen[-1][place]), len(seen))
+
+    def _is_sure(self, seen: Sequence[np.ndarray]) -> bool:
+        threshold = self.thresholds[len(seen) - 1]
+        return threshold is not None and POLICIES[self.policy](np.stack(seen)[None])[0, -1] >= threshold
+
+
+_LAST_ALONE: Mapping[str, Any] = {"policy": "confidence", "thresholds": []}
+
+
+def _checked_place(folder: Path, points: Sequence[Any], place: int) -> int:
+    if not 0 <= place < len(points):
+        raise UserError(f"{folder}: has no operating point {place} (0 to {len(points) - 1})")
+    return place
+
+
+def _checked_point(folder: Path, point: Mapping[str, Any], stages: int) -> tuple[str, tuple[float | None, ...]]:
+    policy, thresholds = (point[key] for key in _POINT_KEYS)
+    if policy not in POLICIES:
+        raise UserError(f"{folder}: exits go by {policy!r}, which is unknown (known: {', '.join(POLICIES)})")
+    most = stages if policy == "patience" else 1
+    if len(thresholds) != stages - 1:
+        raise UserError(f"{folder}: {len(thresholds)} thresholds for {stages} stages (give one for each but the last)")
+    for number, threshold in enumerate(thresholds, 1):
+        if threshold is not None and not 0 <= threshold <= most:
+            raise UserError(
+                f"{folder}: the threshold of exit {number} is {threshold} "
+                f"(give 0 to {most}, or null for an exit that is off)"
+            )
+    return policy, tuple(thresholds)

@@ -1,0 +1,1 @@
+"""Networks that may answer before their last layer, so that easy inputs cost less than hard ones."""

@@ -1,0 +1,137 @@
+"""Early exits as dimensions of any space whose networks are chains of layers: how many, where, with which heads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from ..errors import UserError, nearest_hint
+from ..space import EXITS_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace, Wrapper
+from .heads import HEADS, head
+from .network import POLICIES, MultiExit
+from .places import Place, chain_of, places_of
+
+BACKBONES = ("joint", "detached")
+
+
+@dataclass(frozen=True)
+class Exits:
+    """What a config may say under ``space.exits``; each dimension can be narrowed."""
+
+    count: Int = Int(0, 3)
+    """Exits before the last one. A network with fewer places has as many as it has places."""
+    place: Float = Float(0.0, 1.0)
+    """How deep in the network, as a share of its places: of each exit for itself."""
+    head: Choice = Choice(HEADS)
+    weight: Float = Float(0.1, 0.7)
+    """Of the loss, what the early exits have together (see ``network.py``)."""
+    distillation: Float = Float(0.0, 0.5)
+    """Of an early exit's loss, what it takes from the last exit's answers."""
+    backbone: Choice = Choice(BACKBONES)
+    """Whether early exits train the layers before them (``joint``), or their own heads alone (``detached``)."""
+    policy: tuple[str, ...] = POLICIES
+    """By what an exit may be sure enough, all tried when a trained model is calibrated."""
+
+    @classmethod
+    def of(cls, settings: object) -> Exits:
+        """Return the dimensions narrowed by a config's ``exits``; raises :class:`UserError` that names the key."""
+        if not isinstance(settings, Mapping):
+            raise UserError(f"space.exits {settings!r}: must be keys and values (try count: [0, 3])")
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        changes: dict[str, Any] = {}
+        for key, setting in settings.items():
+            if key not in known:
+                raise UserError(f"space.exits.{key}: unknown key ({nearest_hint(str(key), known)})")
+            default = known[key]
+            try:
+                if isinstance(default, Int | Float | Choice):
+                    changes[key] = default.narrow(setting)
+                else:
+                    changes[key] = _policies(setting)
+            except UserError as error:
+                raise UserError(f"space.exits.{key}: {error}") from error
+        return cls(**changes)
+
+
+def _policies(setting: object) -> tuple[str, ...]:
+    return tuple(str(name) for name in Choice(POLICIES).narrow(setting).options)
+
+
+@dataclass(frozen=True)
+class WithExits(Wrapper):
+    """Another space, whose networks have early exits; with a count of 0 they are what they were."""
+
+    exits: Exits = field(default_factory=Exits)
+
+    @classmethod
+    def of(cls, space: SearchSpace, settings: object) -> WithExits:
+        """Return a space with what the config says under ``exits``; :class:`UserError` for what cannot be."""
+        return cls(space, Exits.of(settings))
+
+    def own_parameters(self) -> tuple[Parameter, ...]:
+        """Return what is added: each exit's place and head, and how all of them are trained."""
+        exits, most = self.exits, self.exits.count.high
+        parameters = [Parameter(EXITS_PREFIX + "count", exits.count)]
+
+        def add(name: str, dimension: Float | Choice, least: int) -> None:
+            parent: dict[str, Any] = {}
+            if least > exits.count.low:
+                parent = {"parent": EXITS_PREFIX + "count", "parent_values": tuple(range(least, most + 1))}
+            parameters.append(Parameter(EXITS_PREFIX + name, dimension, **parent))
+
+        for number in range(1, most + 1):
+            add(f"place{number}", exits.place, number)
+            add(f"head{number}", exits.head, number)
+        if most:
+            add("weight", exits.weight, 1)
+            add("distillation", exits.distillation, 1)
+            add("backbone", exits.backbone, 1)
+        return tuple(parameters)
+
+    def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return the network that the other space builds, with the candidate's exits; raises :class:`UserError` for one
+        that has no place for any."""
+        network = self.space.build(candidate, input_shape, classes)
+        own = candidate.exits()
+        count = int(own["count"])
+        if not count:
+            return network
+        layers = chain_of(network, self.name)
+        places = places_of(layers, input_shape)
+        if not places:
+            raise UserError(
+                f"space.exits: a network of {self.name} has no place for an exit, for nothing is convolved between its "
+                "stem and its end (let it be deeper, or take exits out)"
+            )
+        wanted = [(float(own[f"place{number}"]), str(own[f"head{number}"])) for number in range(1, count + 1)]
+        chosen = choose_places(places, wanted)
+        cuts = [0, *(place.index for place, _ in chosen), len(layers)]
+        return MultiExit(
+            [nn.Sequential(*layers[start:end]) for start, end in pairwise(cuts)],
+            [head(kind, place.shape, classes) for place, kind in chosen],
+            early_weight=float(own["weight"]),
+            distillation=float(own["distillation"]),
+            detached=own["backbone"] == "detached",
+            policies=self.exits.policy,
+        )
+
+
+def choose_places(places: tuple[Place, ...], wanted: list[tuple[float, str]]) -> list[tuple[Place, str]]:
+    """Return places, no two the same, and the heads there, in order of depth.
+
+    ``wanted`` are depths in [0, 1] and heads. The shallower has its place first; one whose place is taken gets the
+    nearest free one, the deeper of two, and what finds none is left out.
+    """
+    free = list(range(len(places)))
+    chosen: list[tuple[int, str]] = []
+    for depth, kind in sorted(wanted)[: len(places)]:
+        aim = min(int(depth * len(places)), len(places) - 1)
+        index = min(free, key=lambda other: (abs(other - aim), -other))
+        free.remove(index)
+        chosen.append((index, kind))
+    return [(places[index], kind) for index, kind in sorted(chosen)]
