@@ -245,5 +245,5 @@ def features(shape: tuple[int, ...], count: int = 24) -> Tensor:
 
 @torch.no_grad()
 def answers(module: nn.Module, inputs: Tensor) -> Tensor:
-    """What torch computes for each input alone, flat: (count, values)."""
-    return torch.cat([module(row[None]).reshape(1, -1) for row in inputs])
+    """What torch computes for each input alone: (count, ...)."""
+    return torch.cat([module(row[None]) for row in inputs])
