@@ -263,6 +263,20 @@ def predict(
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 
+@app.command(epilog=_example("repareto personalize kws --data recordings --labels 30"))
+def personalize(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote of a trial with early exits.")],
+    data: Annotated[Path, typer.Option(help="A user's recordings: `<label>/<file>`, and files without a label.")],
+    labels: Annotated[int | None, typer.Option(min=0, help="Labels to learn from; all by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws which recordings only test.")] = 0,
+) -> None:
+    """Adapt an export's early exits to one user, and print accuracy, exit rates and cost before and after."""
+    from .exits.personalize import personalize as adapt
+    from .tables import print_personalised
+
+    print_personalised(adapt(folder, data, labels=labels, seed=seed, say=_say_to_stderr))
+
+
 @app.command(epilog=_example("repareto download speech_commands recordings"))
 def download(
     recordings: Annotated[str, typer.Argument(help="What to fetch: `speech_commands`, version 0.02, some 2.4 GB.")],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .devices.memory import MemoryPlan
     from .devices.report.advice import Advice
     from .devices.report.layers import Layer
+    from .exits.personalize import Personalised
     from .profiles import Report
 
 DEVICE_COLUMNS = ("name", "runtime", "precision", "latency", "memory", "flash", "error", "calibrated")
@@ -267,3 +268,26 @@ def print_calibration(calibration: Calibration) -> None:
         print(f"timed on {conditions.date}; noise of one timing {conditions.spread:.1%}")
         if conditions.under_load:
             print("timed under load, which makes estimates too long: calibrate again when the machine is idle")
+
+
+def print_personalised(report: Personalised) -> None:
+    """Print what a user's own exits came to, and what making them would cost a device."""
+    table = Table()
+    for title in ("exits", "error", "leave at each exit", "expected cost"):
+        table.add_column(title, justify="right")
+    for name, point in (("of all users", report.before), ("of this user", report.after)):
+        if point is not None:
+            rates = ", ".join(f"{100 * rate:.0f} %" for rate in point.rates)
+            table.add_row(name, f"{100 * point.error:.1f} %", rates, f"{point.expected_cost:.4g} {report.cost_unit}")
+    if report.last_error is not None:
+        cost = f"{report.last_cost:.4g} {report.cost_unit}"
+        table.add_row("the last alone", f"{100 * report.last_error:.1f} %", "", cost)
+        Console().print(table)
+    for number in report.off:
+        print(f"exit {number} is off: it is not as often right as the last one, as far as can be told")
+    macs, fine_tuning = report.cost.macs / 1e6, report.fine_tuning_macs / 1e6
+    print(
+        f"learnt from {report.labelled} labels and {report.pseudo_labelled} pseudo-labels: {macs:.4g} M MACs and "
+        f"{report.cost.memory_bytes / 1024:.4g} KiB beside the network's own memory ({fine_tuning:.4g} M MACs for ten "
+        f"passes of fine-tuning)"
+    )

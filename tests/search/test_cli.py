@@ -72,6 +72,12 @@ COMMANDS = {
         "--operating-point": ("option", False),
         "--json": ("flag", False),
     },
+    "personalize": {
+        "folder": ("argument", True),
+        "--data": ("option", True),
+        "--labels": ("option", False),
+        "--seed": ("option", False),
+    },
     "download": {
         "recordings": ("argument", True),
         "folder": ("argument", True),
