@@ -1,6 +1,7 @@
 """A user's folder makes an export the user's own, or leaves it as it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,9 @@ def fused(dataset) -> MultiExit:
     return model
 
 
-@pytest.fixture
-def export(fused: MultiExit, tmp_path: Path) -> Path:
-    folder = tmp_path / "export"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def pristine(fused: MultiExit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pristine")
     details = {
         "temperatures": [1.0, 1.0, 0.05], "errors": [0.2, 0.1, 0.1], "cost_unit": "macs",
         "costs_up_to": {"macs": [1e5, 2e5, 3e5]}, "chosen": 0,
@@ -46,6 +46,11 @@ def export(fused: MultiExit, tmp_path: Path) -> Path:
     manifest = {"labels": LABELS, "input": {"shape": ["batch", *SHAPE]}, "exits": exits}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+@pytest.fixture
+def export(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "export"))
 
 
 def write_user(folder: Path, features: np.ndarray, labels: np.ndarray, labelled: int) -> Path:
