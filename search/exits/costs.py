@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from ...spaces.errors import UserError
 from ...spaces.exits.network import MultiExit
 from ...spaces.space import EXITS_PREFIX, SearchSpace
 from ..devices.profile import FIGURES, Figure, Profile
-from ..devices.report.exits import exit_costs
 
 if TYPE_CHECKING:
     from ..devices.base import Device
@@ -82,9 +82,7 @@ def _together(name: str, parts: Sequence[Figure]) -> Figure:
 
 def costs_up_to(stages: Sequence[Profile], figure: str) -> tuple[float, ...]:
     """Return what an example has cost at each exit, heads included."""
-    values = [stage.value(figure) for stage in stages]
-    # A head is in its stage already, and who leaves where is not known yet.
-    return exit_costs(values, [0.0] * len(values), [*[0.0] * (len(values) - 1), 1.0]).up_to
+    return tuple(accumulate(stage.value(figure) for stage in stages))
 
 
 def has_exits(space: SearchSpace) -> bool:
