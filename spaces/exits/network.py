@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..early import AnswersEarly
-from ..fusion import FusionReport, fuse
+from ..fusion import FusionReport, compare, fuse
 
 POLICIES = ("confidence", "entropy", "patience")
 
@@ -91,20 +91,23 @@ class MultiExit(AnswersEarly):
 
 
 class AllAnswers(nn.Module):
-    """Inputs (n, ...) -> the logits of every exit, (n, e, c)."""
+    """Inputs (n, ...) -> the logits of every exit, (n, e, c); of a network without exits what it gives itself."""
 
-    def __init__(self, network: MultiExit) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.train(network.training)
+        self.training = network.training
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack(self.network.answers(x), dim=1)
+        return torch.stack(self.network.answers(x), dim=1) if isinstance(self.network, MultiExit) else self.network(x)
 
 
 def fuse_all_answers(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, FusionReport]:
     """Return what :func:`~repareto.spaces.fusion.fuse` does, with every exit compared where there are exits."""
-    if not isinstance(model, MultiExit):
-        return fuse(model, inputs)
     fused, report = fuse(AllAnswers(model), inputs)
     return cast(AllAnswers, fused).network, report
+
+
+def compare_all_answers(model: nn.Module, shipped: nn.Module, inputs: Tensor) -> FusionReport:
+    """Return what :func:`~repareto.spaces.fusion.compare` does, of every exit where there are exits."""
+    return compare(AllAnswers(model), AllAnswers(shipped), inputs)

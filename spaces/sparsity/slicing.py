@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..fusion import FusionReport, compare
+from ..exits.network import compare_all_answers
+from ..fusion import FusionReport
 from .flow import STAYS, Flow
 from .walk import flow_of
 from .widths import Width, level_at, widths_of
@@ -92,7 +93,7 @@ def slice_to_shipped(
     sliced, slicing = slice_zeros(fused, input_shape, kept)
     if slicing.channels - slicing.removed != sum(kept):
         raise RuntimeError(f"{slicing.channels - slicing.removed} channels are left, and {sum(kept)} would ship")
-    return sliced, compare(model, sliced, samples)
+    return sliced, compare_all_answers(model, sliced, samples)
 
 
 def kept_at(widths: Sequence[Width], levels: Sequence[float]) -> list[int]:

@@ -32,7 +32,7 @@ class Searched:
     def __init__(self, folder: Path) -> None:
         space = {
             "name": "repcnn", "form": "full", "stages": 2, "width": 12, "blocks": 1, "kernel": 3, "conv_branches": 1,
-            "exits": {"count": 2, "head": "pool-linear"},
+            "exits": {"count": 2, "head": "pool-linear"}, "sparsity": {"method": "magnitude", "level": 0.4},
         }  # fmt: skip
         self.config = Config(
             study="digits", data={"source": "digits"}, space=space, training={"epochs": 2, "batch_size": 32},

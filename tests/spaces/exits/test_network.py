@@ -53,7 +53,7 @@ def test_fusion_tells_of_an_early_exit_that_differs() -> None:
             return x[:, 0, 0, :CLASSES] * torch.rand(())
 
     model = network().eval()
-    model.heads[0] = Odd()
+    model.heads[0] = Odd().eval()
     assert not fuse_all_answers(model, X)[1].ok
 
 
