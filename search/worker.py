@@ -175,9 +175,15 @@ class CandidateTrainable(tune.Trainable):
         fused, report = fuse_all_answers(model, samples)
         _refuse_difference("fused", report)
         sparsity = Sparsity.of(self._candidate.sparsity())
+        structure: dict[str, Any] = {}
+        profile: dict[str, Any] = {}
         if sparsity is not None and sparsity.cuts_channels:
-            fused, report = slice_to_shipped(model, fused, samples, sparsity.levels)
+            fused, report, kept = slice_to_shipped(model, fused, samples, sparsity)
             _refuse_difference("sliced", report)
+            structure = {"sparsity": {"kept": list(kept)}}
+            if sparsity.is_allocated:
+                assert self._job.target is not None, "what ships is known by now alone"
+                profile = asdict(self._task.form(fused, dataset.input_shape).profile(self._job.target))
         self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
         target = self._job.target
         shipped = None if target is None or not target.quantises else self._judge_quantised(fused, target)
@@ -187,7 +193,8 @@ class CandidateTrainable(tune.Trainable):
             judged = Judgement(shipped.figures | before, shipped.details)
         return Measurement(
             figures=judged.figures,
-            details=judged.details,
+            details=judged.details | structure,
+            profile=profile,
             fusion=asdict(report),
             seed=candidate_seed(self._job.seed, self._number),
             epochs=trainer.epoch,
