@@ -27,7 +27,7 @@ from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, 
 from .devices.profile import Profile
 from .devices.stream import hear_windows
 from .devices.targets import device
-from .exits.files import write_stages
+from .exits.files import write_stage_files, write_stages
 from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
@@ -74,7 +74,7 @@ def export_trial(
             stream["ships"] = _about_shipped(target, content)
         elif "refused" not in stream:
             stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
-        exits = _write_exits(form, record, inputs, data["labels"], scratch)
+        exits = _write_exits(form, target, content, record, inputs, data["labels"], scratch)
         measured = form.measure(target, content, Profile.from_dict(record.profile))
         manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream} | exits
         with torch.no_grad():
@@ -133,7 +133,13 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
 
 
 def _write_exits(
-    form: Form, record: TrialRecord, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+    form: Form,
+    target: Device,
+    content: bytes,
+    record: TrialRecord,
+    inputs: torch.Tensor,
+    labels: Sequence[str],
+    folder: Path,
 ) -> dict[str, Any]:
     """Write the stages of a network with early exits, and what the runner has to know; nothing for any other."""
     if not isinstance(form, ExitForm):
@@ -141,6 +147,9 @@ def _write_exits(
     details = exits_of(record)
     assert details is not None
     kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
+    if target.quantises:
+        # What the worker scored; it answers otherwise than torch does.
+        return {"exits": write_stage_files(form.stages(target, content), kept, folder)}
     return {"exits": write_stages(form.network, kept, inputs, labels, folder)}
 
 

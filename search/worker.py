@@ -31,8 +31,10 @@ from .checkpoints import Checkpoints
 from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
 from .exits.costs import stage_profiles
-from .exits.judging import judge_exits
+from .exits.files import staged_logits
+from .exits.judging import SPLITS, judge_exits, judge_logits
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
+from .forms import ExitForm
 from .patience import GoneError
 from .records import FLOAT_PREFIX, EpochPoint, Measurement
 from .sampling import candidate_seed
@@ -185,6 +187,7 @@ class CandidateTrainable(tune.Trainable):
         if shipped is not None:
             before = {FLOAT_PREFIX + key: figure for key, figure in judged.figures.items()}
             judged = Judgement(shipped.figures | before, shipped.details)
+        self._tell_of_exits_off(judged)
         return Measurement(
             figures=judged.figures,
             details=judged.details,
@@ -201,11 +204,12 @@ class CandidateTrainable(tune.Trainable):
             return self._task.judge(fused, dataset, job.device)
         assert job.target is not None, "what exits are expected to cost hangs on the device"
         stages = stage_profiles(fused, dataset.input_shape, job.target)
-        judged = judge_exits(fused, dataset, stages, job.exit_bounds, job.device)
-        own = judged.details["exits"]["points"][judged.details["exits"]["chosen"]]
-        if not any(own["rates"][:-1]):
+        return judge_exits(fused, dataset, stages, job.exit_bounds, job.device)
+
+    def _tell_of_exits_off(self, judged: Judgement) -> None:
+        exits = judged.details.get("exits")
+        if exits is not None and not any(exits["points"][exits["chosen"]]["rates"][:-1]):
             self._notes.append(f"trial {self._number}: no early exit is good enough, so that all are off")
-        return judged
 
     def _judge_quantised(self, fused: torch.nn.Module, target: Device) -> Judgement:
         """Write the file that ships, and return how it fares."""
@@ -223,9 +227,18 @@ class CandidateTrainable(tune.Trainable):
         with _blamed_on_the_candidate():
             form = self._task.form(fused, dataset.input_shape)
             content = form.convert(target, samples, dataset.labels)
-            judged = self._task.judge_file(target, content, form, dataset)
+            if isinstance(form, ExitForm):
+                judged = self._judge_stages(form, target, content)
+            else:
+                judged = self._task.judge_file(target, content, form, dataset)
         self._folder.write(target.file_name, content)
         return judged
+
+    def _judge_stages(self, form: ExitForm, target: Device, content: bytes) -> Judgement:
+        dataset, files = self._dataset, form.stages(target, content)
+        logits = {name: staged_logits(files, getattr(dataset, name).features) for name in SPLITS}
+        profiles = stage_profiles(form.network, form.input_shape, target)
+        return judge_logits(logits, dataset, form.network.policies, profiles, self._job.exit_bounds)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""
