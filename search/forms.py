@@ -13,6 +13,7 @@ from torch import nn
 from ..spaces.exits.network import AllAnswers, MultiExit
 from ..spaces.streaming import Streaming
 from .exits.costs import measured_stages, stage_profiles, whole_profile
+from .exits.files import bundled, quantised_stages, stage_files, unbundled
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -64,6 +65,7 @@ class ExitForm(Form):
     """A network with early exits: its stages run one after the other until an exit is sure.
 
     :meth:`convert` gives the file of the last exit alone, which needs no runner; the stages are files of their own.
+    Where they are quantised it gives all of them in one file.
     """
 
     @property
@@ -79,7 +81,21 @@ class ExitForm(Form):
         """The worst case: all stages, one after the other."""
         return whole_profile(stage_profiles(self.network, self.input_shape, target))
 
-    def measure(self, target: Device, _content: bytes, planned: Profile) -> Profile:
+    def convert(self, target: Device, samples: np.ndarray | None, labels: Sequence[str]) -> bytes:
+        if not target.quantises:
+            return super().convert(target, samples, labels)
+        assert samples is not None, "int8 stages need samples"
+        return bundled(quantised_stages(stage_files(self.network, self.input_shape, labels), samples))
+
+    def stages(self, target: Device, content: bytes) -> list[bytes]:
+        """The file of each stage, where ``content`` is what :meth:`convert` gave."""
+        return unbundled(content) if target.quantises else stage_files(self.network, self.input_shape)
+
+    def measure(self, target: Device, content: bytes, planned: Profile) -> Profile:
         """The same of the stages' files, with the plan of the memory."""
-        stages = measured_stages(self.network, self.input_shape, target)
-        return replace(whole_profile(stages), graph_digest=planned.graph_digest)
+        stages = stage_profiles(self.network, self.input_shape, target)
+        measured = measured_stages(self.stages(target, content), stages, target)
+        return replace(whole_profile(measured), graph_digest=planned.graph_digest)
+
+    def file_name(self, target: Device) -> str:
+        return "stages.int8.zip" if target.quantises else super().file_name(target)

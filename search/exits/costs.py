@@ -43,15 +43,9 @@ def stage_profiles(network: MultiExit, input_shape: Sequence[int], target: Devic
     return [target.profile(graph) for graph in stage_graphs(network, input_shape)]
 
 
-def measured_stages(network: MultiExit, input_shape: Sequence[int], target: Device) -> list[Profile]:
-    """Return what the file of each stage costs."""
-    from .files import stage_files
-
-    files = stage_files(network, input_shape)
-    return [
-        target.measure(content, planned)
-        for content, planned in zip(files, stage_profiles(network, input_shape, target), strict=True)
-    ]
+def measured_stages(files: Sequence[bytes], planned: Sequence[Profile], target: Device) -> list[Profile]:
+    """Return what the file of each stage costs, of which ``planned`` is known before."""
+    return [target.measure(content, stage) for content, stage in zip(files, planned, strict=True)]
 
 
 def whole_profile(stages: Sequence[Profile]) -> Profile:
@@ -98,8 +92,8 @@ def refuse_exits(space: SearchSpace, task: str, target: Device) -> None:
         raise UserError(
             f"space.exits: only classifiers have early exits, and this data is for {task} (take the key out)"
         )
-    if target.quantises or target.file_name != "model.onnx":
+    if not target.file_name.endswith(".onnx"):
         raise UserError(
-            f"space.exits: stages are files of ONNX Runtime in float32, which {target.name} does not run "
-            "(name host-onnxruntime or reference, or take the key out)"
+            f"space.exits: stages are files of ONNX Runtime, which {target.name} does not run "
+            "(name host-onnxruntime, host-onnxruntime-int8 or reference, or take the key out)"
         )

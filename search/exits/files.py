@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import torch
 
 from ...spaces.errors import UserError
 from ...spaces.exits.network import MultiExit
+from ..devices.host.onnx_quantize import quantise_by_feeds
 from ..devices.host.onnx_runtime import BATCH_NAME, exported, make_session, measure_latency_us
 from ..devices.shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
 
 TOLERANCE = 1e-4
+BATCH = 64
 HIDDEN_NAME = "hidden"
 """The map that goes from stage to stage: the first output of each but the last, the input of each but the first."""
 
@@ -44,6 +48,55 @@ def stage_files(network: MultiExit, input_shape: Sequence[int], labels: Sequence
     return files
 
 
+def quantised_stages(files: Sequence[bytes], samples: np.ndarray) -> list[bytes]:
+    """Return the int8 form of each stage; what goes from stage to stage stays float32.
+
+    ``samples`` (n, *input_shape) set the ranges, of a later stage as the maps that the int8 stages before it give.
+    """
+    quantised: list[bytes] = []
+    batches = _batches(samples)
+    for content in files:
+        name = make_session(content).get_inputs()[0].name
+        quantised.append(quantise_by_feeds(content, iter([{name: batch} for batch in batches]), {}))
+        session = make_session(quantised[-1])
+        batches = [session.run(None, {name: batch})[0] for batch in batches]
+    return quantised
+
+
+def staged_logits(files: Sequence[bytes], features: np.ndarray) -> np.ndarray:
+    """Return the logits (n, e, c), float64, that the stages give for features (n, *input_shape)."""
+    sessions = [make_session(content) for content in files]
+    parts = []
+    for batch in _batches(features):
+        x, answers = batch, []
+        for session in sessions:
+            *hidden, logits = session.run(None, {session.get_inputs()[0].name: x})
+            answers.append(logits)
+            x = hidden[0] if hidden else x
+        parts.append(np.stack(answers, 1))
+    return np.concatenate(parts).astype(float)
+
+
+def _batches(features: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(features.astype(np.float32), max(1, len(features) // BATCH))
+
+
+def bundled(files: Sequence[bytes]) -> bytes:
+    """Return all stages as one file, a ZIP archive that is the same for the same stages."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, file in enumerate(files, 1):
+            # Without the time of day.
+            archive.writestr(zipfile.ZipInfo(stage_file_name(number)), file, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def unbundled(content: bytes) -> list[bytes]:
+    """Return the stages that :func:`bundled` was given."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
 def staged_difference(files: Sequence[bytes], network: MultiExit, inputs: torch.Tensor) -> float:
     """Return the largest absolute difference of any exit's logits between the files, one after the other, and torch."""
     with torch.no_grad():
@@ -62,25 +115,30 @@ def staged_difference(files: Sequence[bytes], network: MultiExit, inputs: torch.
 def write_stages(
     network: MultiExit, details: Mapping[str, Any], inputs: torch.Tensor, labels: Sequence[str], folder: Path
 ) -> dict[str, Any]:
-    """Write the stages and return the manifest's part on exits: files, temperatures, points, and the time to each exit.
+    """Write the float32 stages as :func:`write_stage_files` does, compared with torch.
 
-    ``details`` are those of :func:`.judging.judge_exits`. Times are of this host, the minimum of many runs on
-    one thread, without what the runner adds.
-
-    Raises :class:`UserError` for files that differ from torch by more than 1e-4.
+    Raises :class:`UserError` where they differ from it by more than 1e-4.
     """
     files = stage_files(network, inputs.shape[1:], labels)
     difference = staged_difference(files, network, inputs)
     # Written so that NaN is refused.
     if not difference <= TOLERANCE:
         raise UserError(f"the stages' outputs differ from torch's by {difference:.2g} (tolerance {TOLERANCE:g})")
+    return {"largest_difference_from_torch": difference, **write_stage_files(files, details, folder)}
+
+
+def write_stage_files(files: Sequence[bytes], details: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the stages and return the manifest's part on exits: files, temperatures, points, and the time to each exit.
+
+    ``details`` are those of :func:`.judging.judge_logits`. Times are of this host, the minimum of many runs on
+    one thread, without what the runner adds.
+    """
     times: list[float] = [0.0]
     for number, content in enumerate(files, 1):
         (folder / stage_file_name(number)).write_bytes(content)
         times.append(times[-1] + measure_latency_us(content).min_us)
     return {
         "stages": [stage_file_name(number) for number in range(1, len(files) + 1)],
-        "largest_difference_from_torch": difference,
         "measured_latency_up_to_us": times[1:],
         **details,
         "points": [

@@ -76,6 +76,8 @@ def personalize(
     rng = np.random.default_rng(seed)
     shown, tested, labelled = _split(user.labels, labels, rng)
     files = [(folder / name).read_bytes() for name in exits["stages"]]
+    if any(_is_quantised(content) for content in files):
+        raise UserError(f"{folder}: its stages are int8, and only float32 ones can learn (export a study of float32)")
     heads = [_head_of(content) for content in files]
     seen = _run(files, user.features)
     used = np.where(np.isin(shown, labelled), user.labels[shown], NO_LABEL)
@@ -160,6 +162,12 @@ def _head_of(content: bytes) -> Head:
     layer = _layer(graph)
     stored = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
     return Head(stored[layer.input[1]], stored[layer.input[2]])
+
+
+def _is_quantised(content: bytes) -> bool:
+    import onnx
+
+    return any(node.op_type == "QuantizeLinear" for node in onnx.load_from_string(content).graph.node)
 
 
 def _layer(graph: Any) -> Any:

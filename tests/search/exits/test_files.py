@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repareto.search.exits.files import stage_files, staged_difference, write_stages
+from repareto.search.exits.files import (
+    bundled,
+    quantised_stages,
+    stage_files,
+    staged_difference,
+    staged_logits,
+    unbundled,
+    write_stages,
+)
 from repareto.search.exits.runner import StagedModel, read_manifest
 from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
@@ -66,6 +74,21 @@ def test_files_answer_as_torch_does_for_any_batch(fused: MultiExit) -> None:
     assert staged_difference(files, other, X) > 1e-3
     with pytest.raises(UserError, match="the stages' outputs differ from torch's"):
         write_stages(_Lying(fused), {"points": []}, X, LABELS, Path("nowhere"))
+
+
+def test_int8_stages_are_smaller_and_answer_nearly_the_same(fused: MultiExit) -> None:
+    rng = np.random.default_rng(0)
+    samples, others = rng.standard_normal((2, 150, *SHAPE))
+    files = stage_files(fused, SHAPE, LABELS)
+    quantised = quantised_stages(files, samples)
+    before, after = staged_logits(files, others), staged_logits(quantised, others)
+    np.testing.assert_allclose(before, exit_logits(fused, others), atol=1e-4)
+    assert before.shape == after.shape == (150, 3, 4)
+    for number in range(3):
+        difference = np.abs(after[:, number] - before[:, number]).mean() / np.abs(before[:, number]).mean()
+        assert 0 < difference < 0.1
+    assert unbundled(bundled(quantised)) == quantised
+    assert bundled(quantised) == bundled(quantised)
 
 
 class _Lying(MultiExit):
