@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from repareto.search.devices.host.onnx_runtime import make_session, onnx_bytes
-from repareto.search.exits.files import stage_files, staged_difference
+from repareto.search.devices.host.onnx_stages import OnnxStages, stage_files
+from repareto.search.exits.files import staged_difference
 from repareto.spaces.exits.network import MultiExit, fuse_all_answers
 from repareto.spaces.exits.space import WithExits
 from repareto.spaces.space import load_space
@@ -115,7 +116,7 @@ def times_us(fused: MultiExit, data: Dataset, runs: int) -> tuple[float, tuple[f
     """Return the time of the network without exits, and the time up to each exit in stages of their own."""
     inputs = torch.from_numpy(data.test.features[:8].copy()).float()
     files = stage_files(fused, data.input_shape)
-    assert staged_difference(files, fused, inputs) < 1e-4
+    assert staged_difference(OnnxStages(files), fused, inputs) < 1e-4
     x = inputs[:1].numpy()
     calls: list[Callable[[], Any]] = []
     for content in (onnx_bytes(fused, inputs[:1]), *files):

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..spaces.errors import UserError
+from ..spaces.exits.network import MultiExit
 from ..spaces.streaming import streaming
 from ..trainers.tokens import BLANK
 from ..trainers.transcription import BEAM
@@ -27,7 +28,8 @@ from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, 
 from .devices.profile import Profile
 from .devices.stream import hear_windows
 from .devices.targets import device
-from .exits.files import write_stage_files, write_stages
+from .exits.files import refuse_other_stages, write_joined, write_stages
+from .exits.streaming import write_stream
 from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
@@ -64,17 +66,22 @@ def export_trial(
         export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
         _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
         _write_program(model, inputs, scratch / "model.pt2")
-        stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         target = device(config.device)
+        if isinstance(form, ExitForm):
+            stream = _write_exit_stream(form.network, target, inputs, data["labels"], scratch)
+        else:
+            stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
         content = shipped_file(ledger, config, record, target, form)
-        ships = form.file_name(target)
-        if ships != "model.onnx":
-            (scratch / ships).write_bytes(content)
-        if ships == target.stream_file_name:
+        files = form.files(target, content)
+        for name, file in files.items():
+            if name != "model.onnx":
+                (scratch / name).write_bytes(file)
+        ships = list(files)
+        if ships == [target.stream_file_name]:
             stream["ships"] = _about_shipped(target, content)
-        elif "refused" not in stream:
+        elif "file" in stream:
             stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
-        exits = _write_exits(form, target, content, record, inputs, data["labels"], scratch)
+        exits = _write_exits(form, target, content, record, inputs, scratch)
         measured = form.measure(target, content, Profile.from_dict(record.profile))
         manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream} | exits
         with torch.no_grad():
@@ -133,13 +140,7 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
 
 
 def _write_exits(
-    form: Form,
-    target: Device,
-    content: bytes,
-    record: TrialRecord,
-    inputs: torch.Tensor,
-    labels: Sequence[str],
-    folder: Path,
+    form: Form, target: Device, content: bytes, record: TrialRecord, inputs: torch.Tensor, folder: Path
 ) -> dict[str, Any]:
     """Write the stages of a network with early exits, and what the runner has to know; nothing for any other."""
     if not isinstance(form, ExitForm):
@@ -147,10 +148,14 @@ def _write_exits(
     details = exits_of(record)
     assert details is not None
     kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
-    if target.quantises:
-        # What the worker scored; it answers otherwise than torch does.
-        return {"exits": write_stage_files(form.stages(target, content), kept, folder)}
-    return {"exits": write_stages(form.network, kept, inputs, labels, folder)}
+    stages = form.open(target, content)
+    if not target.quantises:
+        # One that is quantised answers otherwise than torch does: a worker scored it.
+        kept["largest_difference_from_torch"] = refuse_other_stages(stages, form.network, inputs)
+    part = write_stages(form.files(target, content), form.measured_stages(target, content), kept, folder)
+    if Path(part["stages"][0]).suffix == ".onnx":
+        part["joined"] = write_joined(part, stages, kept["labels"], inputs.numpy(), folder)
+    return {"exits": part}
 
 
 def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any]:
@@ -173,6 +178,20 @@ def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str],
         "largest_difference_from_window": difference,
         "hop_latency_us": {"minimum": latency.min_us, "median": latency.median_us},
     }
+
+
+def _write_exit_stream(
+    network: MultiExit, target: Device, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Write the stages of a causal network with early exits as they listen; else say why not."""
+    if target.quantises:
+        return {"refused": f"{target.name}: stages that listen are in float32, and its exits are set on int8 ones"}
+    try:
+        stream = write_stream(network, inputs, labels, folder)
+    except UserError as error:
+        return {"refused": str(error)}
+    _refuse_difference(", ".join(stream["stages"]), stream["largest_difference_from_window"])
+    return stream
 
 
 def _write_device_stream(
@@ -212,7 +231,7 @@ def _about_shipped(target: Device, content: bytes) -> dict[str, Any]:
 
 
 def _manifest(
-    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path, ships: str
+    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path, ships: Sequence[str]
 ) -> dict[str, Any]:
     header = ledger.header()
     data = data_of(header, record.candidate)
@@ -223,7 +242,7 @@ def _manifest(
         "trial": record.number,
         "task": task_named(data).name,
         "device": config.device,
-        "ships": ships,
+        "ships": ships[0] if len(ships) == 1 else list(ships),
         "data": data["name"],
         "labels": data["labels"],
         "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
@@ -326,21 +345,42 @@ def _about_exits(manifest: dict[str, Any]) -> list[str]:
         return []
     exits = manifest["exits"]
     point = exits["points"][exits["chosen"]]
-    up_to = exits["measured_latency_up_to_us"]
     rates = ", ".join(f"{100 * rate:.0f} %" for rate in point["rates"])
     off = [str(number) for number, threshold in enumerate(point["thresholds"], 1) if threshold is None]
     return [
-        f"- {len(up_to)} exits by {point['policy']}, at which {rates} of the validation split leave; to each takes "
-        f"{', '.join(f'{value:.1f}' for value in up_to)} us in ONNX Runtime on the host that exported it, "
-        f"{point['measured_expected_latency_us']:.1f} us on average",
+        f"- {len(point['rates'])} exits by {point['policy']}, at which {rates} of the validation split leave",
+        *_about_exit_times(exits, point),
         *([f"- off, for they are not good enough at this operating point: exit {', '.join(off)}"] if off else []),
         "- `repareto predict` runs the stages and stops early; `model.onnx` is the last exit alone",
     ]
 
 
+def _about_exit_times(exits: dict[str, Any], point: dict[str, Any]) -> list[str]:
+    if "latency_up_to_us" not in exits:
+        return []
+    told = ", ".join(f"{value:.1f}" for value in exits["latency_up_to_us"])
+    lines = [
+        f"- to each exit takes {told} us, {exits['latency_method']}; {point['expected_latency_of_files_us']:.1f} us on "
+        "average"
+    ]
+    if "joined" in exits:
+        told = ", ".join(f"{value:.1f}" for value in exits["joined"]["measured_latency_at_exit_us"])
+        lines.append(
+            f"- `{exits['joined']['file']}` has all stages in one and stops early by itself: one run that leaves at "
+            f"each exit took {told} us in ONNX Runtime on the host that exported it"
+        )
+    return lines
+
+
 def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
     if "refused" in streaming:
         return []
+    if "stages" in streaming:
+        return [
+            f"`{'`, `'.join(streaming['stages'])}` listen: `repareto stream` gives them {streaming['hop_frames']} new "
+            "frames at a time and stops at the first exit that is sure. A stage that was not needed catches up when it "
+            f"is, so that the longest hop may take {streaming['longest_hop_us']:.0f} us. They compute in float32.",
+        ]
     lines = [
         f"`{streaming['file']}` listens: it takes {streaming['hop_frames']} new frames at a time and the states "
         "that it gave for those before (zeros at first).",
@@ -356,9 +396,11 @@ def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
 
 
 def _about_what_ships(manifest: dict[str, Any]) -> list[str]:
-    if manifest["ships"] == "model.onnx":
+    ships = manifest["ships"]
+    if ships == "model.onnx":
         return []
-    lines = [f"`{manifest['ships']}` is what ships on {manifest['device']}, and what the errors above are of."]
+    names = f"`{ships}` is" if isinstance(ships, str) else f"`{'`, `'.join(ships)}` are"
+    lines = [f"{names} what ships on {manifest['device']}, and what the errors above are of."]
     if manifest["float32"]:
         before = manifest["float32"][f"{FLOAT_PREFIX}test_error"]
         lines.append(f"Before it was quantised the model had {100 * before:.2f} % error on the test split.")

@@ -31,7 +31,6 @@ from .checkpoints import Checkpoints
 from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
 from .exits.costs import stage_profiles
-from .exits.files import staged_logits
 from .exits.judging import SPLITS, judge_exits, judge_logits
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .forms import ExitForm
@@ -235,9 +234,9 @@ class CandidateTrainable(tune.Trainable):
         return judged
 
     def _judge_stages(self, form: ExitForm, target: Device, content: bytes) -> Judgement:
-        dataset, files = self._dataset, form.stages(target, content)
-        logits = {name: staged_logits(files, getattr(dataset, name).features) for name in SPLITS}
-        profiles = stage_profiles(form.network, form.input_shape, target)
+        dataset, stages = self._dataset, form.open(target, content)
+        logits = {name: stages.all_answers(getattr(dataset, name).features) for name in SPLITS}
+        profiles = form.stage_profiles(target)
         return judge_logits(logits, dataset, form.network.policies, profiles, self._job.exit_bounds)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
