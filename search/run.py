@@ -252,7 +252,7 @@ def train(
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
         target=parts.device,
-        exit_bounds=_exit_bounds(config),
+        exit_bounds=Bounds.of(config.parsed_budgets()),
     )
     try:
         with progress:
@@ -296,11 +296,6 @@ def _proposer(parts: Parts) -> Proposer:
         startup_trials=search.startup_trials,
         seed=parts.config.seed,
     )
-
-
-def _exit_bounds(config: Config) -> Bounds:
-    bounds = {budget.objective.key: budget.bound for budget in config.parsed_budgets()}
-    return Bounds(**{key: bounds[key] for key in ("error", "expected_latency_us") if key in bounds})
 
 
 def _rungs(config: Config, epochs: int) -> ParetoRungs | None:

@@ -57,17 +57,13 @@ def refuse_other_stages(stages: Stages, network: MultiExit, inputs: torch.Tensor
     return difference
 
 
-def write_stages(
-    files: Mapping[str, bytes], profiles: Sequence[Profile], details: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
-    """Write the files of the stages and return the manifest's part on exits: files, temperatures, points, times.
+def described_stages(names: Sequence[str], profiles: Sequence[Profile], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest's part on exits: the names of the stages' files, temperatures, operating points, times.
 
     ``profiles`` are those of the files, ``details`` those of :func:`.judging.judge_logits`. Times are of the stages
     alone, without what a runner adds; where the device claims none there are none.
     """
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    part = {"stages": list(files), **details, "points": [dict(point) for point in details["points"]]}
+    part = {"stages": list(names), **details, "points": [dict(point) for point in details["points"]]}
     if profiles[0].latency_us is not None:
         up_to = costs_up_to(profiles, "latency_us")
         part |= {"latency_up_to_us": list(up_to), "latency_method": profiles[0].latency_us.method}

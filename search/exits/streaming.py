@@ -152,7 +152,9 @@ class ExitStream:
         )
 
 
-def write_stream(network: MultiExit, inputs: torch.Tensor, labels: Sequence[str], folder: Path) -> dict[str, Any]:
+def write_stages_that_listen(
+    network: MultiExit, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+) -> dict[str, Any]:
     """Write the streaming stages of a fused network, and return what a manifest says of them.
 
     Raises :class:`UserError` for a network that has no streaming form.

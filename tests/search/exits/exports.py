@@ -10,7 +10,7 @@ import torch
 from repareto.search.devices.host.onnx_stages import stage_files
 from repareto.search.devices.targets import device
 from repareto.search.exits.costs import stage_profiles
-from repareto.search.exits.files import write_joined, write_stages
+from repareto.search.exits.files import described_stages, write_joined
 from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
 from tests.spaces.exits.test_network import SHAPE, network
@@ -39,6 +39,8 @@ def export_stages(
     """Write ONNX stages in float32, alone and in one file, and return the manifest's part on exits."""
     target, shape = device("reference"), tuple(inputs.shape[1:])
     files = target.convert_stages(fused, shape, None, labels)
-    exits = write_stages(files, stage_profiles(fused, shape, target), details, folder)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    exits = described_stages(list(files), stage_profiles(fused, shape, target), details)
     joined = write_joined(exits, target.open_stages(list(files.values())), labels, inputs.numpy(), folder)
     return {**exits, "joined": joined}
