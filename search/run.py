@@ -110,7 +110,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     datasets = load_data(parts, say)
     task = task_of(datasets.first)
     task.refuse_device(parts.device)
-    refuse_exits(parts.space, task.name, parts.device)
+    refuse_exits(parts.space, task.name)
     appraiser = appraiser_for(parts, datasets)
     if ledger is None:
         ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, datasets, appraiser), lease)
