@@ -135,7 +135,7 @@ class Bench:
         return Study(
             ledger,
             self.appraiser,
-            run._proposer(self.parts),
+            run.make_proposer(self.parts, self.appraiser, ledger.header()["reference"]),
             objectives=self.config.parsed_objectives(),
             budgets=self.config.parsed_budgets(),
             reference=ledger.header()["reference"],

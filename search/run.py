@@ -35,8 +35,8 @@ from .progress import Progress
 from .records import TrialRecord, estimate_errors, figures_of
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
-from .sampling import Proposer
-from .study import Study, scout_reference
+from .sampling import OptunaProposer
+from .study import Proposer, Study, scout_reference
 from .study_data import describe_data
 from .tasks import task_of
 from .tracking import MlflowView, connect_runs
@@ -229,7 +229,7 @@ def train(
     study = Study(
         ledger,
         appraiser,
-        _proposer(parts),
+        make_proposer(parts, appraiser, ledger.header()["reference"]),
         objectives=config.parsed_objectives(),
         budgets=config.parsed_budgets(),
         reference=ledger.header()["reference"],
@@ -287,14 +287,27 @@ def _behind(trouble: str) -> str:
     return f"the MLflow view is behind the ledger ({trouble}); the same command again, or `repareto sync`, mends it"
 
 
-def _proposer(parts: Parts) -> Proposer:
-    search = parts.config.search
-    return Proposer(
+def make_proposer(parts: Parts, appraiser: Appraiser, reference: Sequence[float]) -> Proposer:
+    """Return the sampler that the config names."""
+    config, search = parts.config, parts.config.search
+    if search.sampler == "frontier":
+        from .frontier.proposer import FrontierProposer
+
+        return FrontierProposer(
+            parts.space,
+            appraiser,
+            objectives=config.parsed_objectives(),
+            budgets=config.parsed_budgets(),
+            reference=reference,
+            startup_trials=search.startup_trials,
+            seed=config.seed,
+        )
+    return OptunaProposer(
         parts.space,
-        len(parts.config.objectives),
+        len(config.objectives),
         sampler=search.sampler,
         startup_trials=search.startup_trials,
-        seed=parts.config.seed,
+        seed=config.seed,
     )
 
 
