@@ -239,14 +239,14 @@ def train(
         deadline=deadline,
         stop_requested=ledger.stop_requested,
     )
-    study_id = ledger.header()["id"]
-    view = MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), study.results)
+    header = ledger.header()
+    view = MlflowView(lambda: connect_runs(config, header), _texts(ledger), study.results)
     progress = Progress(study.results, trials=trials, epochs=epochs, deadline=deadline)
     study.watched_by(view, progress)
     job = Job(
         space=parts.space,
         training=parts.training,
-        study_id=study_id,
+        study_id=header["id"],
         study_folder=study_folder(absolute(config.store), config.study),
         seed=config.seed,
         threads=config.workers.threads,
@@ -271,8 +271,8 @@ def train(
 
 def write_view(config: Config, ledger: Ledger, status: str) -> str:
     """Make the MLflow view equal to the ledger; return "" or why that cannot be."""
-    study_id = ledger.header()["id"]
-    return MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), read_results(ledger)).close(status)
+    header = ledger.header()
+    return MlflowView(lambda: connect_runs(config, header), _texts(ledger), read_results(ledger)).close(status)
 
 
 def _close_view(view: MlflowView, status: str, say: Say) -> bool:
