@@ -112,6 +112,11 @@ def slice_to_shipped(
     return sliced, compare_all_answers(model, sliced, samples), slicing.kept
 
 
+def widths_left(fused: nn.Module, input_shape: Sequence[int]) -> list[int]:
+    """Return how many channels each width of a network has: what :func:`sliced_to_counts` makes it of a larger one."""
+    return [len(width.labels) for width in widths_of(flow_of(fused, input_shape))]
+
+
 def _report(flow: Flow, widths: Sequence[Width], removed: Tensor) -> SlicingReport:
     kept = tuple(int((~removed[width.labels]).sum()) for width in widths)
     channels = sum(len(width.labels) for width in widths)

@@ -17,9 +17,9 @@ LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 0.1
 """Of a step of training. The multipliers have a few hundred of them."""
 
 
-def sparsifier_of(sparsity: Sparsity) -> Sparsifier:
-    """Return the method that a candidate asks for, ready to start."""
-    levels, gradual = sparsity.levels, Gradual()
+def sparsifier_of(sparsity: Sparsity, gradual: Gradual | None = None) -> Sparsifier:
+    """Return the method that a candidate asks for, ready to start; ``gradual`` is when it takes out what it does."""
+    levels, gradual = sparsity.levels, gradual or Gradual()
     if sparsity.cuts_channels:
         return {
             "magnitude": lambda: ChannelPruning(levels, gradual),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,21 +27,23 @@ START_LOG_ALPHA = 2.0
 """Of each gate: open with a probability of 97 %."""
 GATES_RATE = 100.0
 """The gates' learning rate over that of weights: they have a few hundred steps to decide in."""
+FIRST_OPEN = 0.4
+"""Of the schedule's time: what learns with all gates open first knows which channels it needs."""
 LARGEST_LOG_ALPHA = 4.6
 """Beyond it a gate is so surely open or shut that no gradient reaches it."""
 
 
 class HardConcreteGates(Gates):
-    """Factors drawn anew for each step of training, until it is decided which are one and which are zero."""
+    """Factors that are one, then drawn anew for each step of training, until it is decided which are zero."""
 
     noise: Tensor
-    is_decided: Tensor
+    are_drawn: Tensor
 
     def __init__(self, widths: Sequence[Width]) -> None:
         super().__init__(widths)
         self.log_alpha = nn.Parameter(torch.full((sum(self.sizes),), START_LOG_ALPHA))
         self.register_buffer("noise", torch.zeros(sum(self.sizes)))
-        self.register_buffer("is_decided", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("are_drawn", torch.zeros((), dtype=torch.bool))
         self.draw()
 
     def draw(self) -> None:
@@ -49,8 +52,7 @@ class HardConcreteGates(Gates):
         self.noise.copy_(uniform.log() - torch.log1p(-uniform))
 
     def factors(self) -> Tensor:
-        if self.is_decided:
-            # What is open is wholly so: a factor that fell to little would be left for the last layer to make up for.
+        if not self.are_drawn:
             return self.mask
         if not self.training:
             return self.mask * _stretched(torch.sigmoid(0.8 * self.log_alpha / BETA))
@@ -71,8 +73,9 @@ class HardConcrete(ChannelPruning):
     _gates: HardConcreteGates
 
     def __init__(self, levels: Sequence[float], schedule: Gradual, multiplier: Multiplier) -> None:
-        super().__init__(levels, schedule, allocation=WholeNetwork)
-        self._gradual, self._multiplier = schedule, multiplier
+        begin = schedule.begin + FIRST_OPEN * (schedule.end - schedule.begin)
+        self._gradual, self._multiplier = replace(schedule, begin=begin), multiplier
+        super().__init__(levels, self._gradual, allocation=WholeNetwork)
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         super().start(model, examples, steps)
@@ -103,20 +106,21 @@ class HardConcrete(ChannelPruning):
         return (sizes - torch.tensor(targets, dtype=sizes.dtype, device=sizes.device)).amax()
 
     def penalty(self) -> Tensor | None:
-        return None if self._gates.is_decided else self._multiplier.penalty(self._excess())
+        return self._multiplier.penalty(self._excess()) if self._gates.are_drawn else None
 
     @torch.no_grad()
     def after_step(self) -> None:
-        if not self._gates.is_decided:
+        if self._gates.are_drawn:
             self._multiplier.ascend(float(self._excess()))
             self._gates.log_alpha.clamp_(-LARGEST_LOG_ALPHA, LARGEST_LOG_ALPHA)
-            self._gates.draw()
         super().after_step()
+        self._gates.are_drawn.fill_(0 < self._gradual.time(self._step, self._steps) < 1)
+        if self._gates.are_drawn:
+            self._gates.draw()
 
     def _close(self, share: float) -> None:
         if share == 1:
             super()._close(share)
-            self._gates.is_decided.fill_(True)
 
     def _channel_scores(self) -> Tensor:
         return self._gates.log_alpha.detach()
