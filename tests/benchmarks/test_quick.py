@@ -142,15 +142,16 @@ def test_claims_lists_what_is_kept():
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)
-    names = ("csp_80", "l0_85", "l0_expected_points", "reconstruction", "layer_set_seconds")
+    sizes = (f"{method}_{size}_points" for method in ("l0", "l0_constrained") for size in ("expected", "shipped"))
+    names = ("csp_90", "csp_90_global", "l0", *sizes, "reconstruction", "layer_set_seconds")
     steps = ("step_magnitude", "step_admm", "step_csp_weights")
     check_claims(document, *(f"sparsity.{name}" for name in (*names, *steps)))
     errors = [row for row in document["rows"] if row["table"] == "errors"]
-    by_level = {(row["granularity"], row["level"]): set() for row in errors}
-    for row in errors:
-        by_level[row["granularity"], row["level"]].add(row["nonzero_weights"])
-    # What is compared at one level ships alike.
-    assert all(len(sizes) == 1 for sizes in by_level.values())
+    # What is compared ships alike: as many weights that are not zero, or no more than an equal share of each width.
+    assert len({row["nonzero_weights"] for row in errors if row["granularity"] == "weight"}) == 1
+    channels = {row["method"]: row for row in errors if row["granularity"] == "channel"}
+    for size in ("parameters", "macs"):
+        assert max(row[size] for row in channels.values()) == channels["magnitude"][size]
     on_host = {row["network"]: row for row in document["rows"] if row.get("device") == "host-litert"}
     # Zeros are computed with; channels that are gone are not.
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
