@@ -159,7 +159,9 @@ def test_sparsity(tmp_path):
 def test_exits(tmp_path):
     document = publish("exits", tmp_path)
     names = (
-        f"exits.{backbone}.{figure}" for backbone in ("detached", "joint") for figure in ("speed_up", "lost_points")
+        f"exits.{backbone}.{figure}"
+        for backbone in ("detached", "joint", "balanced")
+        for figure in ("speed_up", "lost_points")
     )
     check_claims(document, *names)
     for row in document["rows"]:
