@@ -94,7 +94,7 @@ def test_asr(tmp_path):
     names = (
         "half.parameters", "half.latency", "onnx_difference", "synthetic.depth.cut_points",
         "synthetic.depth.whole_points", "synthetic.half.points", "synthetic.half_taught.points",
-        "synthetic.half_by_itself.points", "synthetic.half_taught.gain", "synthetic.half_by_itself.gain",
+        "synthetic.half_taught.gain",
     )  # fmt: skip
     check_claims(document, *(f"asr.{name}" for name in names))
     errors = [row for row in document["rows"] if row["table"] == "errors"]
