@@ -157,6 +157,16 @@ def test_sparsity(tmp_path):
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
 
 
+def test_sparse_storage(tmp_path):
+    document = publish("sparse_storage", tmp_path)
+    names = ("int8_90_of_deflated", "float32_90_of_deflated", "int8_90_of_dense")
+    check_claims(document, *(f"sparse_storage.{name}" for name in names))
+    for row in document["rows"]:
+        # A tensor that is not sparse is stored as it is, with its name and its shape.
+        assert row["sparse_weights_bytes"] < row["weights_bytes"] + 1000
+        assert row["zero_share"] >= row["level"] - 0.1
+
+
 def test_exits(tmp_path):
     document = publish("exits", tmp_path)
     names = (
