@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from repareto.search.devices.host.onnx_runtime import make_session, onnx_bytes
-from repareto.search.exits.files import stage_files, staged_difference
+from repareto.search.devices.host.onnx_stages import OnnxStages, stage_files
+from repareto.search.exits.files import staged_difference
 from repareto.spaces.exits.network import MultiExit, fuse_all_answers
 from repareto.spaces.exits.space import WithExits
 from repareto.spaces.space import load_space
@@ -113,7 +114,7 @@ def times_us(fused: nn.Module, data: Dataset, runs: int) -> tuple[float, tuple[f
     files = []
     if isinstance(fused, MultiExit):
         files = stage_files(fused, data.input_shape)
-        assert staged_difference(files, fused, inputs) < 1e-4
+        assert staged_difference(OnnxStages(files), fused, inputs) < 1e-4
     x = inputs[:1].numpy()
     calls: list[Callable[[], Any]] = []
     for content in (onnx_bytes(fused, inputs[:1]), *files):

@@ -23,9 +23,9 @@ from .devices.base import Device
 from .devices.host.onnx_runtime import export_onnx, largest_difference
 from .devices.profile import Profile
 from .devices.targets import device
-from .exits.files import write_stage_files, write_stages
+from .exits.files import described_stages, refuse_other_stages, write_joined
 from .export_readme import readme
-from .export_stream import about_stream, refuse_difference, write_device_stream, write_stream
+from .export_stream import about_stream, refuse_difference, write_device_stream, write_exit_stream, write_stream
 from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
@@ -90,13 +90,16 @@ def write_export(export: Export, folder: Path) -> dict[str, Any]:
         export_onnx(model, inputs[:1], scratch / "model.onnx", labels)
         refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
         _write_program(model, inputs, scratch / "model.pt2")
-        stream = write_stream(model, inputs, labels, scratch / STREAM_FILE)
-        ships = form.file_name(target)
-        if ships != "model.onnx":
-            (scratch / ships).write_bytes(export.content)
-        if ships == target.stream_file_name:
+        if isinstance(form, ExitForm):
+            stream = write_exit_stream(form.network, target, inputs, labels, scratch)
+        else:
+            stream = write_stream(model, inputs, labels, scratch / STREAM_FILE)
+        for name, content in form.files(target, export.content).items():
+            if name != "model.onnx":
+                (scratch / name).write_bytes(content)
+        if form.file_name(target) == target.stream_file_name:
             stream["ships"] = about_stream(target, export.content)
-        elif "refused" not in stream:
+        elif "file" in stream:
             stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
         exits = _write_exits(export, inputs, scratch)
         measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))
@@ -157,14 +160,20 @@ def _write_exits(export: Export, inputs: torch.Tensor, folder: Path) -> dict[str
     details = exits_of(record)
     assert details is not None
     kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
-    if target.quantises:
-        # What the worker scored; it answers otherwise than torch does.
-        return {"exits": write_stage_files(form.stages(target, export.content), kept, folder)}
-    return {"exits": write_stages(form.network, kept, inputs, export.data["labels"], folder)}
+    stages = form.open(target, export.content)
+    if not target.quantises:
+        # One that is quantised answers otherwise than torch does: it was scored as it is.
+        kept["largest_difference_from_torch"] = refuse_other_stages(stages, form.network, inputs)
+    names = list(form.files(target, export.content))
+    part = described_stages(names, form.measured_stages(target, export.content), kept)
+    if names[0].endswith(".onnx"):
+        part["joined"] = write_joined(part, stages, export.data["labels"], inputs.numpy(), folder)
+    return {"exits": part}
 
 
 def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[str, Any]:
     config, record, data = export.config, export.record, export.data
+    ships = list(export.form.files(export.target, export.content))
     assert record.measurement is not None
     return {
         "format": FORMAT,
@@ -172,7 +181,7 @@ def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[st
         "trial": record.number,
         "task": task_named(data).name,
         "device": config.device,
-        "ships": export.form.file_name(export.target),
+        "ships": ships[0] if len(ships) == 1 else ships,
         "data": data["name"],
         "labels": data["labels"],
         "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},

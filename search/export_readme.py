@@ -83,21 +83,40 @@ def _about_exits(manifest: dict[str, Any]) -> list[str]:
         return []
     exits = manifest["exits"]
     point = exits["points"][exits["chosen"]]
-    up_to = exits["measured_latency_up_to_us"]
     rates = ", ".join(f"{100 * rate:.0f} %" for rate in point["rates"])
     off = [str(number) for number, threshold in enumerate(point["thresholds"], 1) if threshold is None]
     return [
-        f"- {len(up_to)} exits by {point['policy']}, at which {rates} of the validation split leave; to each takes "
-        f"{', '.join(f'{value:.1f}' for value in up_to)} us in ONNX Runtime on the host that exported it, "
-        f"{point['measured_expected_latency_us']:.1f} us on average",
+        f"- {len(point['rates'])} exits by {point['policy']}, at which {rates} of the validation split leave",
+        *_about_exit_times(exits, point),
         *([f"- off, for they are not good enough at this operating point: exit {', '.join(off)}"] if off else []),
         "- `repareto predict` runs the stages and stops early; `model.onnx` is the last exit alone",
     ]
 
 
+def _about_exit_times(exits: dict[str, Any], point: dict[str, Any]) -> list[str]:
+    if "latency_up_to_us" not in exits:
+        return []
+    told = ", ".join(f"{value:.1f}" for value in exits["latency_up_to_us"])
+    mean = f"{point['expected_latency_of_files_us']:.1f} us on average"
+    lines = [f"- to each exit takes {told} us, {exits['latency_method']}; {mean}"]
+    if "joined" in exits:
+        told = ", ".join(f"{value:.1f}" for value in exits["joined"]["measured_latency_at_exit_us"])
+        lines.append(
+            f"- `{exits['joined']['file']}` has all stages in one and stops early by itself: one run that leaves at "
+            f"each exit took {told} us in ONNX Runtime on the host that exported it"
+        )
+    return lines
+
+
 def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
     if "refused" in streaming:
         return []
+    if "stages" in streaming:
+        return [
+            f"`{'`, `'.join(streaming['stages'])}` listen: `repareto stream` gives them {streaming['hop_frames']} new "
+            "frames at a time and stops at the first exit that is sure. A stage that was not needed catches up when it "
+            f"is, so that the longest hop may take {streaming['longest_hop_us']:.0f} us. They compute in float32.",
+        ]
     lines = [
         f"`{streaming['file']}` listens: it takes {streaming['hop_frames']} new frames at a time and the states "
         "that it gave for those before (zeros at first).",
@@ -113,9 +132,11 @@ def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
 
 
 def _about_what_ships(manifest: dict[str, Any]) -> list[str]:
-    if manifest["ships"] == "model.onnx":
+    ships = manifest["ships"]
+    if ships == "model.onnx":
         return []
-    lines = [f"`{manifest['ships']}` is what ships on {manifest['device']}, and what the errors above are of."]
+    names = f"`{ships}` is" if isinstance(ships, str) else f"`{'`, `'.join(ships)}` are"
+    lines = [f"{names} what ships on {manifest['device']}, and what the errors above are of."]
     if manifest["float32"]:
         before = manifest["float32"][f"{FLOAT_PREFIX}test_error"]
         lines.append(f"Before it was quantised the model had {100 * before:.2f} % error on the test split.")

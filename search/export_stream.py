@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from ..spaces.errors import UserError
+from ..spaces.exits.network import MultiExit
 from ..spaces.streaming import streaming
 from .devices.base import Device
 from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, streaming_onnx
 from .devices.stream import hear_windows
+from .exits.streaming import write_stages_that_listen
 
 TOLERANCE = 1e-4
 
@@ -47,6 +49,20 @@ def write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], 
         "largest_difference_from_window": difference,
         "hop_latency_us": {"minimum": latency.min_us, "median": latency.median_us},
     }
+
+
+def write_exit_stream(
+    network: MultiExit, target: Device, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Write the stages of a causal network with early exits as they listen, in float32; else say why not."""
+    if target.quantises:
+        return {"refused": f"{target.name}: stages that listen are in float32, and its exits are set on int8 ones"}
+    try:
+        stream = write_stages_that_listen(network, inputs, labels, folder)
+    except UserError as error:
+        return {"refused": str(error)}
+    refuse_difference(", ".join(stream["stages"]), stream["largest_difference_from_window"])
+    return stream
 
 
 def write_device_stream(

@@ -24,7 +24,6 @@ from ..trainers.supervised import TrainingConfig
 from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
 from .exits.costs import stage_profiles
-from .exits.files import staged_logits
 from .exits.headroom import personal_figures
 from .exits.judging import SPLITS, judge_exits, judge_logits
 from .forms import ExitForm
@@ -114,9 +113,9 @@ class Shipping:
             return content, task.judge_file(target, content, form, dataset)
 
     def _judge_stages(self, form: ExitForm, target: Device, content: bytes) -> Judgement:
-        files = form.stages(target, content)
-        logits = {name: staged_logits(files, getattr(self.dataset, name).features) for name in SPLITS}
-        profiles = stage_profiles(form.network, form.input_shape, target)
+        stages = form.open(target, content)
+        logits = {name: stages.all_answers(getattr(self.dataset, name).features) for name in SPLITS}
+        profiles = form.stage_profiles(target)
         return judge_logits(logits, self.dataset, form.network.policies, profiles, self.exit_bounds)
 
 

@@ -108,7 +108,7 @@ def predict(
     model = StagedModel(folder, operating_point)
     for path in files:
         answer = model(features_of(path, manifest))
-        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.stages}"
+        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 

@@ -20,7 +20,8 @@ from ...trainers.exits.thresholds import Threshold
 from ..devices.host.onnx_runtime import make_session
 from ..devices.latency.timing import time_single_runs
 from ..devices.shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
-from ..devices.stages import HIDDEN_NAME
+from ..devices.stages import HIDDEN_NAME, Stages
+from .runner import EarlyStopping
 
 JOINED_FILE = "exits.onnx"
 TEMPERATURES, THRESHOLDS = "temperatures", "thresholds"
@@ -71,6 +72,30 @@ def joined_latencies_us(content: bytes) -> list[float]:
         bars[exit:] = -np.inf
         times.append(time_single_runs(partial(session.run, None, {**feed, THRESHOLDS: bars})).min_us)
     return times
+
+
+def joined_difference(
+    content: bytes,
+    stages: Stages,
+    temperatures: Sequence[float],
+    point: Mapping[str, Any],
+    inputs: np.ndarray,
+) -> float:
+    """Return the largest absolute difference of probabilities between the file and its stages run one by one.
+
+    Each of ``inputs`` (n, *input_shape) leaves at the operating ``point`` that was built in. Infinity where the exits
+    differ.
+    """
+    session = make_session(content)
+    one_by_one = EarlyStopping(stages, temperatures, point["policy"], point["thresholds"])
+    largest = 0.0
+    for features in inputs.astype(np.float32):
+        probabilities, exit = session.run([PROBABILITIES, EXIT], {INPUT_NAME: features[None]})
+        expected, place = one_by_one(features)
+        if exit != place:
+            return math.inf
+        largest = max(largest, float(np.abs(probabilities[0] - expected).max()))
+    return largest
 
 
 def _renamed(content: bytes, number: int) -> Any:

@@ -76,8 +76,10 @@ def personalize(
     rng = np.random.default_rng(seed)
     shown, tested, labelled = _split(user.labels, labels, rng)
     files = [(folder / name).read_bytes() for name in exits["stages"]]
-    if any(_is_quantised(content) for content in files):
-        raise UserError(f"{folder}: its stages are int8, and only float32 ones can learn (export a study of float32)")
+    if not all(name.endswith(".onnx") for name in exits["stages"]) or any(map(_is_quantised, files)):
+        raise UserError(
+            f"{folder}: only ONNX stages in float32 can learn (export a trial of a study of host-onnxruntime)"
+        )
     heads = [_head_of(content) for content in files]
     seen = _run(files, user.features)
     used = np.where(np.isin(shown, labelled), user.labels[shown], NO_LABEL)
@@ -221,7 +223,9 @@ def _switch(
     for number, content in enumerate(files, 1):
         names.append(f"stage{number}.{hashlib.sha256(content).hexdigest()[:12]}.onnx")
         write_atomically(folder / names[-1], content)
-    own = {**exits, "stages": names, "temperatures": list(temperatures), "points": [point], "chosen": 0}
+    # One file of all stages would answer for all users.
+    kept = {key: value for key, value in exits.items() if key != "joined"}
+    own = {**kept, "stages": names, "temperatures": list(temperatures), "points": [point], "chosen": 0}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in zip(names, files, strict=True)}
     sums = {**manifest.get("sha256", {}), **digests}
     document = {**manifest, "exits": own, GLOBAL_KEY: exits, "sha256": sums}

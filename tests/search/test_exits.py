@@ -88,11 +88,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(tmp_path_factory.mktemp("digits"), "reference")
 
 
-@pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
+@pytest.fixture(scope="module", params=["host-onnxruntime-int8", "cortex-m4"])
+def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "load_or_calibrate", lambda *_: REFERENCE)
-        yield Searched(tmp_path_factory.mktemp("int8"), "host-onnxruntime-int8")
+        yield Searched(tmp_path_factory.mktemp("int8"), request.param)
 
 
 def test_a_worker_tells_what_is_expected_and_the_profile_what_is_worst(searched: Searched) -> None:
@@ -156,14 +156,25 @@ def test_sparse_exits_in_int8_are_judged_as_they_ship(quantised: Searched, tmp_p
     assert {"float32_error", "float32_expected_latency_us"} <= set(quantised.figures)
     record = at_point(quantised.results.record(quantised.number), 0)
     manifest = export_trial(quantised.ledger, quantised.config, record, tmp_path / "export")
-    assert manifest["ships"] == "stages.int8.zip" and manifest["device"] == "host-onnxruntime-int8"
+    suffix = ".tflite" if quantised.config.device == "cortex-m4" else ".int8.onnx"
+    assert manifest["ships"] == [f"stage{n}{suffix}" for n in (1, 2, 3)]
     model = StagedModel(tmp_path / "export")
     test = quantised.datasets.first.test
-    answers = [manifest["labels"].index(model(features).label) for features in test.features.astype(np.float32)]
-    assert np.mean(answers != test.labels) == pytest.approx(manifest["test_error"], abs=1.5 / len(test))
-    stage = onnx.load(tmp_path / "export/stage1.onnx")
-    assert "QuantizeLinear" in {node.op_type for node in stage.graph.node}
-    with pytest.raises(UserError, match="its stages are int8, and only float32 ones can learn"):
+    answers = [model(features) for features in test.features.astype(np.float32)]
+    named = [manifest["labels"].index(answer.label) for answer in answers]
+    assert np.mean(named != test.labels) == pytest.approx(manifest["test_error"])
+    rates = np.bincount([answer.exit - 1 for answer in answers], minlength=3) / len(test)
+    assert rates == pytest.approx(manifest["exits"]["points"][0]["test_rates"])
+    measured = manifest["profile"]["measured"]
+    if suffix == ".tflite":
+        assert "joined" not in manifest["exits"]
+        assert measured["peak_memory_bytes"]["method"] == "measured" and measured["resident_bytes"] > 0
+        assert "one arena for 3 stages" in measured["peak_memory_bytes"]["error"]
+    else:
+        assert manifest["exits"]["latency_method"] == "measured" and (tmp_path / "export/exits.onnx").exists()
+        stage = onnx.load(tmp_path / "export/stage1.int8.onnx")
+        assert "QuantizeLinear" in {node.op_type for node in stage.graph.node}
+    with pytest.raises(UserError, match="only ONNX stages in float32 can learn"):
         personalize(tmp_path / "export", _recordings(tmp_path / "user", test), say=print)
 
 

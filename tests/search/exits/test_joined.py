@@ -11,44 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repareto.search.devices.host.onnx_runtime import make_session
-from repareto.search.exits.files import stage_files
+from repareto.search.devices.host.onnx_stages import OnnxStages
 from repareto.search.exits.joined import EXIT, PROBABILITIES, TEMPERATURES, THRESHOLDS, joined_latencies_us, joined_onnx
-from repareto.spaces.exits.network import MultiExit
-from repareto.spaces.fusion import fused_copy
 from repareto.trainers.exits.policies import POLICIES
 from repareto.trainers.exits.temperature import softmax
 from repareto.trainers.exits.thresholds import exits_taken
-from tests.spaces.exits.test_network import SHAPE, X, network
-from tests.spaces.networks import randomise_norms
-
-LABELS = ["a", "b", "c", "d"]
-
-
-@cache
-def files() -> list[bytes]:
-    fused = fused_copy(randomise_norms(network(head="conv").eval()))
-    assert isinstance(fused, MultiExit)
-    return stage_files(fused, SHAPE)
+from tests.search.exits.exports import LABELS, float_stages
+from tests.spaces.exits.test_network import X
 
 
 @cache
 def session(policy: str) -> Any:
-    return make_session(joined_onnx(files(), [1.0, 1.0, 1.0], policy, [0.5, None], LABELS))
+    return make_session(joined_onnx(float_stages(), [1.0, 1.0, 1.0], policy, [0.5, None], LABELS))
 
 
 @cache
 def stage_logits() -> np.ndarray:
     """Of each example alone, (n, e, c), as the stages give them."""
-    rows = []
-    for example in X.numpy():
-        x, own = example[None], []
-        for content in files():
-            stage = make_session(content)
-            *hidden, logits = stage.run(None, {stage.get_inputs()[0].name: x})
-            own.append(logits[0])
-            x = hidden[0] if hidden else x
-        rows.append(np.stack(own))
-    return np.stack(rows).astype(float)
+    stages = OnnxStages(float_stages())
+    return np.stack([np.stack(list(stages.answers(example))) for example in X.numpy()]).astype(float)
 
 
 LEVELS = st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.35, 0.5, 0.9, 1.0, 2.0, float("inf")])
@@ -77,7 +58,7 @@ def test_it_leaves_where_the_policy_says_with_the_probabilities_of_that_exit(
 
 
 def test_what_was_chosen_is_the_default_and_may_be_replaced() -> None:
-    content = joined_onnx(files(), [0.7, 1.5, 1.0], "confidence", [0.0, None], LABELS)
+    content = joined_onnx(float_stages(), [0.7, 1.5, 1.0], "confidence", [0.0, None], LABELS)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     chosen = make_session(content)
     assert [source.name for source in chosen.get_inputs()] == ["features"]
@@ -87,12 +68,15 @@ def test_what_was_chosen_is_the_default_and_may_be_replaced() -> None:
     assert exit == 1
     np.testing.assert_allclose(probabilities[0], softmax(stage_logits()[0, 0], 0.7), rtol=1e-5)
     assert chosen.run([EXIT], {**features, THRESHOLDS: np.array([np.inf, 0.0])})[0] == 2
-    assert make_session(joined_onnx(files(), [1.0] * 3, "entropy", [None, None], LABELS)).run([EXIT], features)[0] == 3
+    assert (
+        make_session(joined_onnx(float_stages(), [1.0] * 3, "entropy", [None, None], LABELS)).run([EXIT], features)[0]
+        == 3
+    )
 
 
 def test_a_branch_that_is_not_taken_is_not_computed() -> None:
     """A stage that would fail where it ran: its map has another shape than it takes."""
-    broken = [*files()[:2], _with_failure(files()[2])]
+    broken = [*float_stages()[:2], _with_failure(float_stages()[2])]
     joined = make_session(joined_onnx(broken, [1.0] * 3, "confidence", [0.0, 0.0], LABELS))
     features = {"features": X[:1].numpy()}
     assert joined.run([EXIT], features)[0] == 1
@@ -123,5 +107,5 @@ def _with_failure(content: bytes) -> bytes:
 
 
 def test_the_time_to_each_exit_grows() -> None:
-    times = joined_latencies_us(joined_onnx(files(), [1.0] * 3, "patience", [1.0, 1.0], LABELS))
+    times = joined_latencies_us(joined_onnx(float_stages(), [1.0] * 3, "patience", [1.0, 1.0], LABELS))
     assert len(times) == 3 and 0 < times[0] < times[2]

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from repareto.search.exits import personalize as module
-from repareto.search.exits.files import write_stages
 from repareto.search.exits.personalize import GLOBAL_KEY, personalize
 from repareto.search.exits.runner import StagedModel
 from repareto.spaces.errors import UserError
@@ -17,6 +16,7 @@ from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
 from repareto.trainers.exits.answers import exit_logits, head_features, heads_of
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
+from tests.search.exits.exports import export_stages
 from tests.search.exits.test_judging import data as made_data
 from tests.spaces.exits.test_network import SHAPE, network
 
@@ -42,7 +42,7 @@ def pristine(fused: MultiExit, tmp_path_factory: pytest.TempPathFactory) -> Path
         "costs_up_to": {"macs": [1e5, 2e5, 3e5]}, "chosen": 0,
         "points": [{"policy": "confidence", "thresholds": [0.9, 0.9], "rates": [0.2, 0.2, 0.6]}],
     }  # fmt: skip
-    exits = write_stages(fused, details, torch.zeros(2, *SHAPE), LABELS, folder)
+    exits = export_stages(fused, details, torch.zeros(2, *SHAPE), LABELS, folder)
     manifest = {"labels": LABELS, "input": {"shape": ["batch", *SHAPE]}, "exits": exits}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
