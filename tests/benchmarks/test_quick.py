@@ -178,7 +178,7 @@ def test_personalization(tmp_path):
     by_method: dict[str, list] = {}
     for row in document["rows"]:
         by_method.setdefault(row["method"], []).append(row)
-    assert len(by_method) == 7 and {len(rows) for rows in by_method.values()} == {2}
+    assert len(by_method) == 8 and {len(rows) for rows in by_method.values()} == {2}
     assert all(row["macs"] == 0 for row in by_method["none"])
     for own, tuned in zip(
         by_method["labels and pseudo-labels"], by_method["fine-tuning, last exit alone"], strict=True
