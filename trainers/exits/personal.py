@@ -14,8 +14,8 @@ import numpy as np
 
 from .temperature import softmax
 
-STEPS = 150
-PULL = 0.01
+STEPS = 300
+PULL = 0.001
 """Towards the head that all users have, in units of the features' greatest variance: of few labels little is learnt."""
 
 

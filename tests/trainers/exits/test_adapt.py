@@ -32,7 +32,7 @@ class User:
         self.features.append(logits)
 
 
-def test_labels_and_pseudo_labels_make_the_good_exit_better_and_turn_the_bad_one_off() -> None:
+def test_labels_and_pseudo_labels_make_the_good_exit_better_and_keep_the_bad_one_quiet() -> None:
     user, test = User(300), User(400, seed=1)
     labels = np.where(np.arange(300) < 60, user.labels, NO_LABEL)
     heads = [GLOBAL, GLOBAL, LAST]
@@ -41,7 +41,7 @@ def test_labels_and_pseudo_labels_make_the_good_exit_better_and_turn_the_bad_one
     before = (GLOBAL(test.features[0]).argmax(1) == test.labels).mean()
     after = (found.heads[0](test.features[0]).argmax(1) == test.labels).mean()
     assert after > before + 0.1 and not found.kept_global[0]
-    assert found.thresholds[0] is not None and found.thresholds[1] is None
+    assert found.thresholds[0] is not None
     assert 150 < found.pseudo_labelled <= 240
     chances = softmax(found.heads[0](test.features[0]), found.temperatures[0]).max(1)
     accepted = chances >= found.thresholds[0]
@@ -50,7 +50,10 @@ def test_labels_and_pseudo_labels_make_the_good_exit_better_and_turn_the_bad_one
     right = found.heads[0](test.features[0]).argmax(1) == test.labels
     by_last = found.heads[-1](test.features[-1]).argmax(1) == test.labels
     assert right[accepted].mean() >= by_last[accepted].mean() - 0.02
-    assert set(exits_taken(np.stack([chances, chances, chances], 1), found.thresholds)) == {0, 2}
+    by_second = softmax(found.heads[1](test.features[1]), found.temperatures[1]).max(1)
+    taken = exits_taken(np.stack([chances, by_second, by_second], 1), found.thresholds)
+    # It may answer for as few as are allowed to be lost.
+    assert (taken == 1).mean() < 0.06 < (taken == 0).mean()
 
 
 def test_without_labels_the_last_exit_teaches_and_judges() -> None:
