@@ -185,6 +185,24 @@ def predict(
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 
+@commands.command(epilog=example("repareto enroll wake --data recordings-of-the-word"))
+def enroll(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote of a wake word.")],
+    data: Annotated[Path, typer.Option(help="Recordings of a user who says the word: five or so, WAV or FLAC.")],
+    false_alarms: Annotated[float, typer.Option(min=0, help="At most so many an hour, for a user who is hard.")] = 2.0,
+) -> None:
+    """Fit the threshold of an exported wake word to one user, and say what that costs in false alarms."""
+    from ..enroll import enroll as fit
+
+    found = fit(folder, data, most_false_alarms=false_alarms, say=say_to_stderr)
+    count = len(found.scores)
+    say(
+        f"{found.word}: {found.heard_at(found.threshold)} of {count} recordings are heard from {found.threshold:.3f}, "
+        f"{found.heard_at(found.threshold_before)} at the {found.threshold_before:.3f} of all users"
+    )
+    say(f"at the new threshold {found.false_alarms_per_hour:g} false alarms an hour are to be expected")
+
+
 @commands.command(epilog=example("repareto personalize kws --data recordings --labels 30"))
 def personalize(
     folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote of a trial with early exits.")],

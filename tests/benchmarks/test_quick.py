@@ -178,3 +178,20 @@ def test_exits(tmp_path):
     for row in document["rows"]:
         assert abs(sum(row["rates"]) - 1) < 1e-9
         assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
+
+
+def test_personalization(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("personalization", tmp_path)
+    names = ("gain_points", "unlabelled_points", "unlabelled_mean_points", "speed_up")
+    ratios = [f"{cost}_ratio{by}" for cost in ("macs", "seconds", "memory_bytes") for by in ("", "_by_labels")]
+    check_claims(document, *(f"personalization.synthetic.{name}" for name in (*names, *ratios)))
+    by_method: dict[str, list] = {}
+    for row in document["rows"]:
+        by_method.setdefault(row["method"], []).append(row)
+    assert len(by_method) == 8 and {len(rows) for rows in by_method.values()} == {2}
+    assert all(row["macs"] == 0 for row in by_method["none"])
+    for own, tuned in zip(
+        by_method["labels and pseudo-labels"], by_method["fine-tuning, last exit alone"], strict=True
+    ):
+        assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]

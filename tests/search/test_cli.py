@@ -86,6 +86,11 @@ COMMANDS = {
         "--operating-point": ("option", False),
         "--json": ("flag", False),
     },
+    "enroll": {
+        "folder": ("argument", True),
+        "--data": ("option", True),
+        "--false-alarms": ("option", False),
+    },
     "personalize": {
         "folder": ("argument", True),
         "--data": ("option", True),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from repareto.search.exits import personalize as module
@@ -15,6 +16,7 @@ from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
 from repareto.trainers.exits.answers import exit_logits, head_features, heads_of
+from repareto.trainers.features import LogMel
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 from tests.search.exits.exports import export_stages
 from tests.search.exits.test_judging import data as made_data
@@ -140,3 +142,17 @@ def test_folders_that_teach_nothing(dataset, export: Path, tmp_path: Path) -> No
     )
     with pytest.raises(UserError, match="has no early exits to personalise"):
         personalize(export, user, say=said.append)
+
+
+def test_a_folder_of_silence_is_named_and_leaves_the_model_as_it_was(export: Path, tmp_path: Path) -> None:
+    manifest = json.loads((export / "manifest.json").read_text())
+    manifest["front_end"] = {**LogMel(bands=SHAPE[0]).describe(), "mean": 0.0, "std": 1.0}
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "silent" / "a").mkdir(parents=True)
+    for number in range(20):
+        soundfile.write(tmp_path / "silent" / "a" / f"{number}.wav", np.zeros(8000), 16000)
+    said: list[str] = []
+    with pytest.raises(UserError, match="has 0 recordings that can be used"):
+        personalize(export, tmp_path / "silent", say=said.append)
+    assert len(said) == 20 and all(line.endswith(".wav: is silent") for line in said)
+    assert json.loads((export / "manifest.json").read_text()) == manifest
