@@ -112,7 +112,7 @@ def main() -> None:
     if options.turn:
         print(json.dumps({"seconds_a_trial": one_turn(options.turn, options.trials)}))
         return
-    trials, rounds = (10, 1) if options.quick else (options.trials, options.rounds)
+    trials, rounds = (4, 1) if options.quick else (options.trials, options.rounds)
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     rows: list[dict[str, Any]] = []
     for number in range(rounds):

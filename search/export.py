@@ -7,80 +7,107 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..spaces.errors import UserError
-from ..spaces.streaming import streaming
+from ..spaces.sparsity.slicing import widths_left
 from ..trainers.tokens import BLANK
-from ..trainers.transcription import BEAM
 from .config import Config
 from .devices.base import Device
 from .devices.host.onnx_runtime import export_onnx, largest_difference
-from .devices.host.onnx_streaming import OnnxStream, largest_stream_difference, streaming_onnx
 from .devices.profile import Profile
-from .devices.stream import hear_windows
 from .devices.targets import device
-from .exits.files import write_stages
+from .exits.files import described_stages, refuse_other_stages, write_joined
+from .export_readme import readme
+from .export_stream import about_stream, refuse_difference, write_device_stream, write_exit_stream, write_stream
 from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
-from .objectives import Objective
 from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
 from .study_data import data_of
-from .tables import KINDS_OF_FIGURES
 from .tasks import task_named
-from .units import format_quantity
 
 FORMAT = 1
-TOLERANCE = 1e-4
 CHECKED_INPUTS = 16
 KEPT_DETAILS = ("detector", "misses")
 """Of a wake word: how to detect it, and how often it is missed at which rate of false alarms."""
 
 
+CONFIG_KEPT = {"study", "seed", "data", "space", "training", "device", "objectives", "budgets"}
+"""Of the config: all that a model is made by, and nothing of where the study ran."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A fused network, the file of it that ships on a device, and what is known of both."""
+
+    form: Form
+    target: Device
+    content: bytes
+    config: Config
+    record: TrialRecord
+    """The trial that it is from, with the figures and the profile of this network."""
+    data: Mapping[str, Any]
+    """See :func:`.study_data.data_of`."""
+    versions: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else the manifest says."""
+
+
 def export_trial(
     ledger: Ledger, config: Config, record: TrialRecord, folder: Path, *, force: bool = False
 ) -> dict[str, Any]:
-    """Write the fused model of a finished trial into ``folder`` and return its manifest.
+    """Write the fused model of a finished trial as :func:`write_export` does, and return its manifest.
+
+    Raises :class:`UserError` where its weights are lost.
+    """
+    refuse_existing(folder, force=force)
+    header = ledger.header()
+    form = trained_form(ledger, config, record)
+    target = device(config.device)
+    content = shipped_file(ledger, config, record, target, form)
+    data = data_of(header, record.candidate)
+    return write_export(Export(form, target, content, config, record, data, header["versions"]), folder)
+
+
+def write_export(export: Export, folder: Path) -> dict[str, Any]:
+    """Write a folder that can be shipped, in place of one that is there, and return its manifest.
 
     The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. Raises
-    :class:`UserError` for an existing folder (unless ``force``), lost weights, or outputs that differ.
+    :class:`UserError` for outputs that differ.
     """
-    _refuse_existing(folder, force=force)
-    form = trained_form(ledger, config, record)
-    model = form.fused
-    data = data_of(ledger.header(), record.candidate)
-    inputs = _inputs(form.input_shape)
+    form, target, labels = export.form, export.target, export.data["labels"]
+    model, inputs = form.fused, _inputs(form.input_shape)
     scratch = _scratch_beside(folder)
     try:
-        export_onnx(model, inputs[:1], scratch / "model.onnx", data["labels"])
-        _refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
+        export_onnx(model, inputs[:1], scratch / "model.onnx", labels)
+        refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
         _write_program(model, inputs, scratch / "model.pt2")
-        stream = _write_stream(model, inputs, data["labels"], scratch / STREAM_FILE)
-        target = device(config.device)
-        content = shipped_file(ledger, config, record, target, form)
-        ships = form.file_name(target)
-        if ships != "model.onnx":
-            (scratch / ships).write_bytes(content)
-        if ships == target.stream_file_name:
-            stream["ships"] = _about_shipped(target, content)
-        elif "refused" not in stream:
-            stream["ships"] = _write_device_stream(model, target, inputs, data["labels"], scratch)
-        exits = _write_exits(form, record, inputs, data["labels"], scratch)
-        measured = form.measure(target, content, Profile.from_dict(record.profile))
-        manifest = _manifest(ledger, config, record, asdict(measured), scratch, ships) | {"streaming": stream} | exits
+        if isinstance(form, ExitForm):
+            stream = write_exit_stream(form.network, target, inputs, labels, scratch)
+        else:
+            stream = write_stream(model, inputs, labels, scratch / STREAM_FILE)
+        for name, content in form.files(target, export.content).items():
+            if name != "model.onnx":
+                (scratch / name).write_bytes(content)
+        if form.file_name(target) == target.stream_file_name:
+            stream["ships"] = about_stream(target, export.content)
+        elif "file" in stream:
+            stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
+        exits = _write_exits(export, inputs, scratch)
+        measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))
+        manifest = _manifest(export, asdict(measured), scratch) | {"streaming": stream} | exits
         with torch.no_grad():
             manifest["output"]["shape"] = ["batch", *model(inputs[:1]).shape[1:]]
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        (scratch / "README.md").write_text(_readme(manifest, config.parsed_objectives()))
+        (scratch / "README.md").write_text(readme(manifest, export.config.parsed_objectives()))
         scratch.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -91,7 +118,8 @@ def export_trial(
     return manifest
 
 
-def _refuse_existing(folder: Path, *, force: bool) -> None:
+def refuse_existing(folder: Path, *, force: bool) -> None:
+    """Raise :class:`UserError` for a folder that is there, or, with ``force``, for one that is no export."""
     if not folder.exists():
         return
     if not force:
@@ -113,14 +141,6 @@ def _inputs(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(CHECKED_INPUTS, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _refuse_difference(name: str, difference: float) -> None:
-    # Written so that NaN is refused.
-    if not difference <= TOLERANCE:
-        raise UserError(
-            f"{name}: its outputs differ from torch's by {difference:.2g} (tolerance {TOLERANCE:g}); nothing written"
-        )
-
-
 def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
@@ -129,84 +149,31 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
         torch.export.save(program, path)
         loaded = torch.export.load(path).module()
     with torch.no_grad():
-        _refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
+        refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
 
 
-def _write_exits(
-    form: Form, record: TrialRecord, inputs: torch.Tensor, labels: Sequence[str], folder: Path
-) -> dict[str, Any]:
+def _write_exits(export: Export, inputs: torch.Tensor, folder: Path) -> dict[str, Any]:
     """Write the stages of a network with early exits, and what the runner has to know; nothing for any other."""
+    form, target, record = export.form, export.target, export.record
     if not isinstance(form, ExitForm):
         return {}
     details = exits_of(record)
     assert details is not None
     kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
-    return {"exits": write_stages(form.network, kept, inputs, labels, folder)}
+    stages = form.open(target, export.content)
+    if not target.quantises:
+        # One that is quantised answers otherwise than torch does: it was scored as it is.
+        kept["largest_difference_from_torch"] = refuse_other_stages(stages, form.network, inputs)
+    names = list(form.files(target, export.content))
+    part = described_stages(names, form.measured_stages(target, export.content), kept)
+    if names[0].endswith(".onnx"):
+        part["joined"] = write_joined(part, stages, export.data["labels"], inputs.numpy(), folder)
+    return {"exits": part}
 
 
-def _write_stream(model: nn.Module, inputs: torch.Tensor, labels: Sequence[str], path: Path) -> dict[str, Any]:
-    """Write a causal network as one that listens hop by hop, in float32, and say what a hop costs; else why not."""
-    try:
-        stream = streaming(model, inputs.shape[1:])
-    except UserError as error:
-        return {"refused": str(error)}
-    content = streaming_onnx(stream, inputs.shape[1:], labels)
-    difference = largest_stream_difference(content, model, inputs)
-    _refuse_difference(path.name, difference)
-    path.write_bytes(content)
-    latency = OnnxStream(content).measure_latency_us()
-    return {
-        "file": path.name,
-        "precision": "fp32",
-        "hop_frames": stream.hop_frames,
-        "window_hops": stream.window_hops,
-        "state_bytes": 4 * stream.state_values,
-        "largest_difference_from_window": difference,
-        "hop_latency_us": {"minimum": latency.min_us, "median": latency.median_us},
-    }
-
-
-def _write_device_stream(
-    model: nn.Module, target: Device, inputs: torch.Tensor, labels: Sequence[str], folder: Path
-) -> dict[str, Any]:
-    """Write a classifier's streaming file for the device, and say what a hop costs; else why there is none."""
-    if target.stream_file_name is not None and target.quantises:
-        return {"refused": f"{target.name}: only a study of a wake word makes an int8 file that listens"}
-    stream = streaming(model, inputs.shape[1:])
-    try:
-        content = target.convert_stream(stream, inputs.shape[1:], None, labels)
-    except UserError as error:
-        return {"refused": str(error)}
-    opened = target.open_stream(content)
-    with torch.no_grad():
-        difference = np.abs(hear_windows(opened, inputs.numpy()) - model(inputs).numpy()).max()
-    assert target.stream_file_name is not None
-    _refuse_difference(target.stream_file_name, float(difference))
-    (folder / target.stream_file_name).write_bytes(content)
-    return _about_shipped(target, content)
-
-
-def _about_shipped(target: Device, content: bytes) -> dict[str, Any]:
-    """What a streaming file carries from hop to hop, and what a hop costs where it is run on this host."""
-    opened = target.open_stream(content)
-    latency = opened.measure_latency_us()
-    return {
-        "file": target.stream_file_name,
-        "precision": target.precision,
-        "state_bytes": opened.state_bytes,
-        "hop_latency_us": {
-            "minimum": latency.min_us,
-            "median": latency.median_us,
-            "method": f"measured on the host that exported it, {latency.runs} hops, states carried in Python",
-        },
-    }
-
-
-def _manifest(
-    ledger: Ledger, config: Config, record: TrialRecord, measured: dict[str, Any], folder: Path, ships: str
-) -> dict[str, Any]:
-    header = ledger.header()
-    data = data_of(header, record.candidate)
+def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[str, Any]:
+    config, record, data = export.config, export.record, export.data
+    ships = list(export.form.files(export.target, export.content))
     assert record.measurement is not None
     return {
         "format": FORMAT,
@@ -214,7 +181,7 @@ def _manifest(
         "trial": record.number,
         "task": task_named(data).name,
         "device": config.device,
-        "ships": ships,
+        "ships": ships[0] if len(ships) == 1 else ships,
         "data": data["name"],
         "labels": data["labels"],
         "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
@@ -232,125 +199,17 @@ def _manifest(
         "digest": record.candidate.digest,
         "seed": record.measurement.seed,
         "epochs": record.measurement.epochs,
-        "versions": header["versions"],
+        "config": config.model_dump(mode="json", include=CONFIG_KEPT),
+        "widths": widths_left(export.form.fused, export.form.input_shape),
+        **export.about,
+        "versions": dict(export.versions),
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
     }
 
 
-def _of_transcripts(data: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
+def _of_transcripts(data: Mapping[str, Any], figures: dict[str, float]) -> dict[str, Any]:
     """How logits become a text, and how far such texts were from what was said; nothing for other tasks."""
     if "transcription" not in data:
         return {}
     of_the_test = {key: figure for key, figure in figures.items() if key.startswith("test_")}
     return {"transcription": {**data["transcription"], "blank": BLANK, **of_the_test}}
-
-
-def _readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
-    figures = [f"- {o.name}: {o.format(manifest['objectives'][o.key])}" for o in objectives]
-    measured = manifest["profile"]["measured"]
-    told = [
-        f"- {name}, {figure['method']}: {format_quantity(figure['value'], KINDS_OF_FIGURES[name])} ({figure['error']})"
-        for name, figure in measured.items()
-        if name in ("latency_us", "peak_memory_bytes") and figure
-    ]
-    shape = manifest["input"]["shape"]
-    return "\n".join(
-        [
-            f"# {manifest['study']}, trial {manifest['trial']}",
-            "",
-            f"A fused model for {_told_labels(manifest)}.",
-            "",
-            *figures,
-            *_about_the_test(manifest),
-            *told,
-            *_about_exits(manifest),
-            "",
-            *_about_what_ships(manifest),
-            f"`model.onnx` and `model.pt2` take float32 features {shape} and return logits. `manifest.json` has how",
-            "features are made (`front_end`), where each figure comes from, and the SHA-256 of each file.",
-            *_about_the_stream(manifest["streaming"]),
-            "",
-            "```python",
-            "import numpy as np, onnxruntime",
-            'session = onnxruntime.InferenceSession("model.onnx")',
-            f"features = np.zeros((1, *{tuple(shape[1:])}), np.float32)",
-            'logits = session.run(["logits"], {"features": features})[0]',
-            "```",
-            "",
-        ]
-    )
-
-
-def _told_labels(manifest: dict[str, Any]) -> str:
-    kind = "classes" if "transcription" not in manifest else "tokens, the first CTC's blank"
-    return f"{len(manifest['labels'])} {kind}: {', '.join(manifest['labels'])}"
-
-
-def _about_the_test(manifest: dict[str, Any]) -> list[str]:
-    if "transcription" in manifest:
-        told = manifest["transcription"]
-        return [
-            f"- token error on the test split: {100 * manifest['test_error']:.2f} %, with a beam of {BEAM} "
-            f"{100 * told['test_beam_error']:.2f} %; word error {100 * told['test_word_error']:.2f} %, character error "
-            f"{100 * told['test_character_error']:.2f} %",
-            "- of the likeliest token of each step: join repeats, then leave out blanks",
-        ]
-    if "detector" not in manifest:
-        return [f"- error on the test split: {100 * manifest['test_error']:.2f} %"]
-    detector = manifest["detector"]
-    lines = [
-        f"- at a threshold of {detector['threshold']:.3f} for scores averaged over {detector['smoothing_hops']} hops, "
-        f"with a pause of {detector['pause_seconds']:g} s after a detection",
-    ]
-    for row in manifest["misses"]:
-        low, high = row["test_misses_interval"]
-        lines.append(
-            f"- {row['false_alarms_per_hour']:g} false alarms an hour in calibration: {100 * row['test_misses']:.1f} % "
-            f"of words missed in the test ({100 * low:.1f} to {100 * high:.1f} %) at "
-            f"{row['test_false_alarms_per_hour']:.2g} false alarms an hour"
-        )
-    return lines
-
-
-def _about_exits(manifest: dict[str, Any]) -> list[str]:
-    if "exits" not in manifest:
-        return []
-    exits = manifest["exits"]
-    point = exits["points"][exits["chosen"]]
-    up_to = exits["measured_latency_up_to_us"]
-    rates = ", ".join(f"{100 * rate:.0f} %" for rate in point["rates"])
-    off = [str(number) for number, threshold in enumerate(point["thresholds"], 1) if threshold is None]
-    return [
-        f"- {len(up_to)} exits by {point['policy']}, at which {rates} of the validation split leave; to each takes "
-        f"{', '.join(f'{value:.1f}' for value in up_to)} us in ONNX Runtime on the host that exported it, "
-        f"{point['measured_expected_latency_us']:.1f} us on average",
-        *([f"- off, for they are not good enough at this operating point: exit {', '.join(off)}"] if off else []),
-        "- `repareto predict` runs the stages and stops early; `model.onnx` is the last exit alone",
-    ]
-
-
-def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
-    if "refused" in streaming:
-        return []
-    lines = [
-        f"`{streaming['file']}` listens: it takes {streaming['hop_frames']} new frames at a time and the states "
-        "that it gave for those before (zeros at first).",
-        f"The states hold {streaming['state_bytes']} bytes; a hop took {streaming['hop_latency_us']['minimum']:.1f} us "
-        "in ONNX Runtime on the machine that exported it. It computes in float32.",
-    ]
-    ships = streaming["ships"]
-    if "refused" not in ships and ships["file"] != streaming["file"]:
-        lines.append(
-            f"`{ships['file']}` does the same in {ships['precision']}, with states of {ships['state_bytes']} bytes."
-        )
-    return lines
-
-
-def _about_what_ships(manifest: dict[str, Any]) -> list[str]:
-    if manifest["ships"] == "model.onnx":
-        return []
-    lines = [f"`{manifest['ships']}` is what ships on {manifest['device']}, and what the errors above are of."]
-    if manifest["float32"]:
-        before = manifest["float32"][f"{FLOAT_PREFIX}test_error"]
-        lines.append(f"Before it was quantised the model had {100 * before:.2f} % error on the test split.")
-    return [*lines, ""]

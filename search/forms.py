@@ -12,12 +12,14 @@ from torch import nn
 
 from ..spaces.exits.network import AllAnswers, MultiExit
 from ..spaces.streaming import Streaming
-from .exits.costs import measured_stages, stage_profiles, whole_profile
+from .exits.costs import stage_graphs, stage_profiles, whole_profile
+from .exits.files import bundled, unbundled
 
 if TYPE_CHECKING:
     from .devices.base import Device
     from .devices.graph import Graph
     from .devices.profile import Profile
+    from .devices.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Form:
             return read_module(self.fused, (1, *self.input_shape))
         return read_module(self.stream, self.stream.input_shapes(self.input_shape))
 
+    def stage_graphs(self) -> list[Graph]:
+        """The same in its stages, where it has early exits; otherwise nothing."""
+        return []
+
     def profile(self, target: Device) -> Profile:
         """What it costs on a device, before it is trained."""
         return target.profile(self.graph())
@@ -53,6 +59,10 @@ class Form:
         """What the file that ships costs, see :meth:`Device.measure`."""
         return target.measure(content, planned)
 
+    def files(self, target: Device, content: bytes) -> dict[str, bytes]:
+        """What a user gets of that file, by name."""
+        return {self.file_name(target): content}
+
     def file_name(self, target: Device) -> str:
         """What that file is called."""
         if self.stream is None or target.stream_file_name is None:
@@ -63,7 +73,7 @@ class Form:
 class ExitForm(Form):
     """A network with early exits: its stages run one after the other until an exit is sure.
 
-    :meth:`convert` gives the file of the last exit alone, which needs no runner; the stages are files of their own.
+    :meth:`convert` gives the files of all stages in one.
     """
 
     @property
@@ -75,11 +85,34 @@ class ExitForm(Form):
         """All that is computed for an example that no early exit is sure of, as one graph."""
         return Form(AllAnswers(self.network), self.input_shape).graph()
 
+    def stage_graphs(self) -> list[Graph]:
+        return stage_graphs(self.network, self.input_shape)
+
     def profile(self, target: Device) -> Profile:
         """The worst case: all stages, one after the other."""
-        return whole_profile(stage_profiles(self.network, self.input_shape, target))
+        return whole_profile(self.stage_profiles(target))
 
-    def measure(self, target: Device, _content: bytes, planned: Profile) -> Profile:
-        """The same of the stages' files, with the plan of the memory."""
-        stages = measured_stages(self.network, self.input_shape, target)
-        return replace(whole_profile(stages), graph_digest=planned.graph_digest)
+    def stage_profiles(self, target: Device) -> list[Profile]:
+        """What each stage costs on a device, before it is trained."""
+        return stage_profiles(self.network, self.input_shape, target)
+
+    def convert(self, target: Device, samples: np.ndarray | None, labels: Sequence[str]) -> bytes:
+        return bundled(target.convert_stages(self.network, self.input_shape, samples, labels))
+
+    def files(self, _target: Device, content: bytes) -> dict[str, bytes]:
+        return unbundled(content)
+
+    def open(self, target: Device, content: bytes) -> Stages:
+        """The stages at work on this host, where ``content`` is what :meth:`convert` gave."""
+        return target.open_stages(list(self.files(target, content).values()))
+
+    def measured_stages(self, target: Device, content: bytes) -> list[Profile]:
+        """What each stage costs, by the device's own tools on its file."""
+        return target.measure_stages(list(self.files(target, content).values()), self.stage_profiles(target))
+
+    def measure(self, target: Device, content: bytes, planned: Profile) -> Profile:
+        """The worst case of the stages' files."""
+        return replace(whole_profile(self.measured_stages(target, content)), graph_digest=planned.graph_digest)
+
+    def file_name(self, _target: Device) -> str:
+        return "stages.zip"

@@ -22,6 +22,7 @@ from ..trainers.detection import Detector
 from ..trainers.features import FeatureStream, LogMel, Normalisation
 from .devices.host.onnx_streaming import OnnxStream
 from .devices.stream import Stream
+from .exits.streaming import ExitStream
 from .units import parse_quantity
 
 STREAM_FILE = "streaming.onnx"
@@ -94,7 +95,7 @@ class Listener:
         if not self._heard:
             return ["nothing was heard: the sound is empty"]
         window_seconds = self._model.window_hops * self.hop_seconds
-        found = []
+        found = [self._model.remark()] if isinstance(self._model, ExitStream) else []
         if self.heard_seconds < window_seconds:
             found.append(f"the sound lasts {self.heard_seconds:.2f} s, less than a window of {window_seconds:.2f} s")
         if self._peak < _SILENT_LEVEL:
@@ -167,9 +168,11 @@ def blocks_of(sound: str, rate_hz: int | None, sample_rate_hz: int) -> Iterator[
         raise UserError(f"{sound}: {error}") from error
 
 
-def _open_model(folder: Path, manifest: Mapping[str, Any]) -> Stream:
-    """The device's own file that listens, where there is one; else the one in float32."""
+def _open_model(folder: Path, manifest: Mapping[str, Any]) -> Stream | ExitStream:
+    """The device's own file that listens, where there is one, or the stages that do; else the one in float32."""
     streaming = manifest.get("streaming", {})
+    if "stages" in streaming:
+        return ExitStream.of(folder, manifest)
     path = folder / streaming.get("ships", {}).get("file", STREAM_FILE)
     if not path.exists():
         reason = streaming.get("refused", "it was exported by an older version")

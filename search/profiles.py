@@ -17,6 +17,7 @@ from .devices.report.advice import Advice, advise
 from .devices.report.compare import compare
 from .devices.report.layers import Layer, layer_table
 from .devices.report.traits import Traits, traits_of, traits_of_board
+from .exits.costs import whole_profile
 
 if TYPE_CHECKING:
     from .config import Config
@@ -34,6 +35,8 @@ class Subject:
     graph: Graph
     path: Path | None = None
     candidate: Candidate | None = None
+    stages: tuple[Graph, ...] = ()
+    """Of a network with early exits."""
 
     @property
     def suffix(self) -> str:
@@ -49,7 +52,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is known of a model on a device. ``graph`` is what runs there."""
+    """All that is known of a model on a device. ``graph`` is what runs there.
+
+    Of a network with early exits ``profile`` is of all ``stages``, ``layers`` are those of one after the other, and
+    ``graph`` and ``plan`` are of the stage that takes the most memory while it runs.
+    """
 
     title: str
     graph: Graph
@@ -58,6 +65,7 @@ class Report:
     layers: tuple[Layer, ...]
     advice: tuple[Advice, ...]
     candidate: Candidate | None = None
+    stages: tuple[Profile, ...] = ()
 
     @property
     def peak(self) -> Layer | None:
@@ -97,7 +105,8 @@ def middle_of(config: Config, say: Say) -> Subject:
     variants = [variant for variant in parts.variants if variant.overrides == candidate.front_end()]
     dataset = load_data(parts, say, variants).first
     skeleton = fused_skeleton(parts.space, candidate, dataset.input_shape, len(dataset.labels))
-    return Subject(config.study, task_of(dataset).form(skeleton, dataset.input_shape).graph(), candidate=candidate)
+    form = task_of(dataset).form(skeleton, dataset.input_shape)
+    return Subject(config.study, form.graph(), candidate=candidate, stages=tuple(form.stage_graphs()))
 
 
 def report_on(subject: Subject, device: Device, measure: bool = False) -> Report:
@@ -105,6 +114,8 @@ def report_on(subject: Subject, device: Device, measure: bool = False) -> Report
 
     Raises :class:`UserError` for a file that the device cannot take, or that is not the one that it measures.
     """
+    if subject.stages:
+        return _report_on_stages(subject, device, measure)
     _refuse_foreign(subject, device)
     graph = device.lowered(subject.graph)
     times_us = device.layer_times_us(subject.graph)
@@ -118,6 +129,24 @@ def report_on(subject: Subject, device: Device, measure: bool = False) -> Report
         layers=layer_table(graph, plan, times_us),
         advice=advise(graph, _traits(device), times_us, profile.unknown_operators),
         candidate=subject.candidate,
+    )
+
+
+def _report_on_stages(subject: Subject, device: Device, measure: bool) -> Report:
+    parts = [report_on(replace(subject, graph=graph, stages=()), device, measure) for graph in subject.stages]
+    heaviest = max(parts, key=lambda part: part.plan.peak_bytes)
+    layers = [
+        replace(layer, name=f"stage {number}: {layer.name}", makes_peak=layer.makes_peak and part is heaviest)
+        for number, part in enumerate(parts, 1)
+        for layer in part.layers
+    ]
+    profiles = tuple(part.profile for part in parts)
+    return replace(
+        heaviest,
+        profile=whole_profile(profiles),
+        layers=tuple(layers),
+        advice=tuple(dict.fromkeys(piece for part in parts for piece in part.advice)),
+        stages=profiles,
     )
 
 
@@ -177,6 +206,7 @@ def report_data(report: Report, other: Report | None = None) -> dict[str, Any]:
             "peak_layer": peak.name if peak else None,
         },
         "layers": [asdict(layer) for layer in report.layers],
+        **({"stages": [asdict(stage) for stage in report.stages]} if report.stages else {}),
         "advice": [asdict(advice) for advice in report.advice],
     }
     if other is not None:

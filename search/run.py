@@ -110,7 +110,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     datasets = load_data(parts, say)
     task = task_of(datasets.first)
     task.refuse_device(parts.device)
-    refuse_exits(parts.space, task.name, parts.device)
+    refuse_exits(parts.space, task.name)
     appraiser = appraiser_for(parts, datasets)
     if ledger is None:
         ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, datasets, appraiser), lease)
@@ -239,20 +239,20 @@ def train(
         deadline=deadline,
         stop_requested=ledger.stop_requested,
     )
-    study_id = ledger.header()["id"]
-    view = MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), study.results)
+    header = ledger.header()
+    view = MlflowView(lambda: connect_runs(config, header), _texts(ledger), study.results)
     progress = Progress(study.results, trials=trials, epochs=epochs, deadline=deadline)
     study.watched_by(view, progress)
     job = Job(
         space=parts.space,
         training=parts.training,
-        study_id=study_id,
+        study_id=header["id"],
         study_folder=study_folder(absolute(config.store), config.study),
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
         target=parts.device,
-        exit_bounds=_exit_bounds(config),
+        exit_bounds=Bounds.of(config.parsed_budgets()),
     )
     try:
         with progress:
@@ -271,8 +271,8 @@ def train(
 
 def write_view(config: Config, ledger: Ledger, status: str) -> str:
     """Make the MLflow view equal to the ledger; return "" or why that cannot be."""
-    study_id = ledger.header()["id"]
-    return MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), read_results(ledger)).close(status)
+    header = ledger.header()
+    return MlflowView(lambda: connect_runs(config, header), _texts(ledger), read_results(ledger)).close(status)
 
 
 def _close_view(view: MlflowView, status: str, say: Say) -> bool:
@@ -309,11 +309,6 @@ def make_proposer(parts: Parts, appraiser: Appraiser, reference: Sequence[float]
         startup_trials=search.startup_trials,
         seed=config.seed,
     )
-
-
-def _exit_bounds(config: Config) -> Bounds:
-    bounds = {budget.objective.key: budget.bound for budget in config.parsed_budgets()}
-    return Bounds(**{key: bounds[key] for key in ("error", "expected_latency_us") if key in bounds})
 
 
 def _rungs(config: Config, epochs: int) -> ParetoRungs | None:

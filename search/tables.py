@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -161,10 +162,27 @@ def print_report(report: Report, layers: bool) -> None:
     if report.candidate is not None:
         print(f"candidate {report.candidate.to_json()}")
     print_profile(report.profile)
+    if report.stages:
+        print_stages(report.stages)
     if layers:
         print_layers(report.layers)
     print_peak(report.plan, report.peak, " (before Vela's scheduling)" if report.profile.runtime == "ethos-u" else "")
     print_advice(report.advice, report.profile.device)
+
+
+def print_stages(stages: Sequence[Profile]) -> None:
+    """Print what each stage of a network with early exits costs, and what has been spent at its exit."""
+    from .exits.costs import costs_up_to
+
+    names = list(stages[0].figures())
+    spent = "latency_us" if "latency_us" in names else "macs"
+    table = Table(title="stages: one after the other, until an exit is sure")
+    for column in ("stage", *names, f"{spent} up to its exit"):
+        table.add_column(column, justify="right")
+    for number, (stage, so_far) in enumerate(zip(stages, costs_up_to(stages, spent), strict=True), 1):
+        cells = [_value(name, figure) for name, figure in stage.figures().items()]
+        table.add_row(str(number), *cells, _value(spent, replace(stage.figure(spent), value=so_far)))
+    Console().print(table)
 
 
 def print_layers(layers: Sequence[Layer]) -> None:
@@ -284,7 +302,7 @@ def print_personalised(report: Personalised) -> None:
         table.add_row("the last alone", f"{100 * report.last_error:.1f} %", "", cost)
         Console().print(table)
     for number in report.off:
-        print(f"exit {number} is off: it is not as often right as the last one, as far as can be told")
+        print(f"exit {number} is off: it would lose right answers of the last one, as far as can be told")
     macs, fine_tuning = report.cost.macs / 1e6, report.fine_tuning_macs / 1e6
     print(
         f"learnt from {report.labelled} labels and {report.pseudo_labelled} pseudo-labels: {macs:.4g} M MACs and "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import faulthandler
 import json
 import math
@@ -12,37 +11,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from ray import tune
 
+from ..spaces.distillation import SELF, TEACHER, Distillation
 from ..spaces.errors import UserError
-from ..spaces.exits.network import MultiExit, fuse_all_answers
-from ..spaces.fusion import FusionReport
 from ..spaces.space import Candidate, SearchSpace
-from ..spaces.sparsity.slicing import slice_to_shipped
 from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
+from ..trainers.distillation import SELF_SCHEDULE, distiller_of
 from ..trainers.judgement import Judgement
-from ..trainers.quantization import fine_tune_int8
 from ..trainers.sparsity import sparsifier_of
+from ..trainers.sparsity.schedule import Gradual
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
-from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
-from .exits.costs import stage_profiles
-from .exits.judging import judge_exits
 from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
 from .patience import GoneError
-from .records import FLOAT_PREFIX, EpochPoint, Measurement
+from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
+from .shipping import Shipping
 from .tasks import task_of
+from .teacher import has_teacher, teacher_of
 
 if TYPE_CHECKING:
     from .devices.base import Device
-
-FUSION_SAMPLES = 64
-CALIBRATION_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -92,16 +85,18 @@ class CandidateTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Return the curve so far, and at the end the measurement; ``notes`` are for the user."""
-        with _ended_after(self._job.epoch_timeout_seconds * self._epochs_of_this_step()):
+        with ended_after(self._job.epoch_timeout_seconds * self._epochs_of_this_step()):
             result = self._guarded_step()
         notes, self._notes = self._notes, []
         return {**result, "notes": json.dumps(notes)}
 
     def _epochs_of_this_step(self) -> int:
-        """Return how many epochs the step may take: the last one also fine-tunes."""
+        """Return how many epochs the step may take: the last one also fine-tunes, the first may miss its teacher."""
         trainer = self._trainer
         is_last = trainer is None or trainer.epoch + 1 >= trainer.config.epochs
-        return 1 + (self._job.training.quantization_aware_epochs if is_last else 0)
+        training = self._job.training
+        lost_teacher = training.epochs if trainer is None and has_teacher(self._job.space) else 0
+        return 1 + (training.quantization_aware_epochs if is_last else 0) + lost_teacher
 
     def _guarded_step(self) -> dict[str, Any]:
         try:
@@ -154,13 +149,23 @@ class CandidateTrainable(tune.Trainable):
 
     def _start(self) -> SupervisedTrainer:
         job, dataset = self._job, self._dataset
+        distillation = Distillation.of(self._candidate)
+        distiller = None
+        if distillation is not None:
+            # Before anything is drawn for the candidate: a teacher that is lost is trained again.
+            teacher = teacher_of(job, dataset, self._notes.append) if distillation.source == TEACHER else None
+            distiller = distiller_of(distillation, teacher)
         seed = candidate_seed(job.seed, self._number)
         torch.manual_seed(seed)
         model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
         config = job.training.overridden(self._candidate.training())
         sparsity = Sparsity.of(self._candidate.sparsity())
-        sparsifier = None if sparsity is None else sparsifier_of(sparsity)
-        trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier)
+        learns_from_itself = distillation is not None and distillation.source == SELF
+        schedule = SELF_SCHEDULE if learns_from_itself else Gradual()
+        sparsifier = None if sparsity is None else sparsifier_of(sparsity, schedule)
+        trainer = SupervisedTrainer(
+            model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier, distiller=distiller
+        )
         saved = self._checkpoints.newest(self._notes.append)
         if saved is not None:
             trainer.load_state_dict(saved["trainer"])
@@ -168,64 +173,35 @@ class CandidateTrainable(tune.Trainable):
         return trainer
 
     def _measure(self, trainer: SupervisedTrainer) -> Measurement:
-        dataset, device = self._dataset, self._job.device
-        # Compared on the CPU, in true float32: a GPU may round convolutions to TF32.
-        model = trainer.model.eval().cpu()
-        samples = torch.from_numpy(dataset.validation.features[:FUSION_SAMPLES].copy()).float()
-        fused, report = fuse_all_answers(model, samples)
-        _refuse_difference("fused", report)
-        sparsity = Sparsity.of(self._candidate.sparsity())
-        if sparsity is not None and sparsity.cuts_channels:
-            fused, report = slice_to_shipped(model, fused, samples, sparsity.levels)
-            _refuse_difference("sliced", report)
-        self._folder.write(WEIGHTS, seal(dict(fused.state_dict())))
-        target = self._job.target
-        shipped = None if target is None or not target.quantises else self._judge_quantised(fused, target)
-        judged = self._judge(fused.to(device))
-        if shipped is not None:
-            before = {FLOAT_PREFIX + key: figure for key, figure in judged.figures.items()}
-            judged = Judgement(shipped.figures | before, shipped.details)
+        job = self._job
+        shipping = Shipping(
+            self._dataset,
+            job.training.overridden(self._candidate.training()),
+            job.target,
+            job.exit_bounds,
+            candidate_seed(job.seed, self._number),
+            job.device,
+        )
+        shipped = shipping.ship(trainer.model, Sparsity.of(self._candidate.sparsity()))
+        self._folder.write(WEIGHTS, seal(dict(shipped.fused.state_dict())))
+        if shipped.content is not None:
+            assert job.target is not None
+            self._folder.write(job.target.file_name, shipped.content)
+        self._tell_of_exits_off(shipped.judged)
         return Measurement(
-            figures=judged.figures,
-            details=judged.details,
-            fusion=asdict(report),
-            seed=candidate_seed(self._job.seed, self._number),
+            figures=shipped.judged.figures,
+            details=shipped.judged.details,
+            fusion=asdict(shipped.fusion),
+            seed=shipping.seed,
             epochs=trainer.epoch,
             train_seconds=sum(point.seconds for point in self._curve),
-            branched_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            branched_parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         )
 
-    def _judge(self, fused: torch.nn.Module) -> Judgement:
-        job, dataset = self._job, self._dataset
-        if not isinstance(fused, MultiExit):
-            return self._task.judge(fused, dataset, job.device)
-        assert job.target is not None, "what exits are expected to cost hangs on the device"
-        stages = stage_profiles(fused, dataset.input_shape, job.target)
-        judged = judge_exits(fused, dataset, stages, job.exit_bounds, job.device)
-        own = judged.details["exits"]["points"][judged.details["exits"]["chosen"]]
-        if not any(own["rates"][:-1]):
+    def _tell_of_exits_off(self, judged: Judgement) -> None:
+        exits = judged.details.get("exits")
+        if exits is not None and not any(exits["points"][exits["chosen"]]["rates"][:-1]):
             self._notes.append(f"trial {self._number}: no early exit is good enough, so that all are off")
-        return judged
-
-    def _judge_quantised(self, fused: torch.nn.Module, target: Device) -> Judgement:
-        """Write the file that ships, and return how it fares."""
-        dataset = self._dataset
-        seed, training = candidate_seed(self._job.seed, self._number), self._job.training
-        if training.quantization_aware_epochs:
-            config = training.overridden(self._candidate.training())
-            fused = fine_tune_int8(
-                copy.deepcopy(fused), dataset, config, training.quantization_aware_epochs,
-                seed=seed, device=self._job.device,
-            )  # fmt: skip
-        rng = np.random.default_rng(seed)
-        chosen = rng.permutation(len(dataset.train))[:CALIBRATION_SAMPLES]
-        samples = dataset.train.features[chosen].astype(np.float32)
-        with _blamed_on_the_candidate():
-            form = self._task.form(fused, dataset.input_shape)
-            content = form.convert(target, samples, dataset.labels)
-            judged = self._task.judge_file(target, content, form, dataset)
-        self._folder.write(target.file_name, content)
-        return judged
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: an epoch's checkpoint is written under the trial's number, whatever Ray thinks of the trial."""
@@ -234,27 +210,8 @@ class CandidateTrainable(tune.Trainable):
         """Do nothing: see :meth:`save_checkpoint`."""
 
 
-def _refuse_difference(form: str, report: FusionReport) -> None:
-    if not report.ok:
-        raise RuntimeError(
-            f"the {form} model differs from the trained one by {report.largest_relative_difference:.2g} "
-            f"(relative; tolerance {report.tolerance:g})"
-        )
-
-
 @contextmanager
-def _blamed_on_the_candidate() -> Iterator[None]:
-    """Let a tool's refusal of a model fail that candidate, and not the search as a full disk or a missing tool does."""
-    try:
-        yield
-    except MissingExtraError:
-        raise
-    except UserError as error:
-        raise RuntimeError(str(error)) from error
-
-
-@contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
+def ended_after(seconds: float) -> Iterator[None]:
     """End this process when the block takes longer, with a trace of all threads in the worker's log.
 
     The watchdog does not wait for Python, so code that hangs in a library is ended as well.

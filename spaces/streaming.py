@@ -9,7 +9,7 @@ After Rybakov et al. 2020, "Streaming keyword spotting on mobile devices" (arXiv
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -71,13 +71,7 @@ class Streaming(nn.Module):
         self.hop_frames, self.window_hops = hop_frames, window_hops
 
     def forward(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        x, waiting, kept = frames, iter(states), []
-        for layer in self.layers:
-            if isinstance(layer, OverTime):
-                x, state = layer(x, next(waiting))
-                kept.append(state)
-            else:
-                x = layer(x)
+        x, kept = heard_by(self.layers, frames, iter(states))
         return (x, *kept)
 
     def over(self, frames: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
@@ -115,6 +109,18 @@ class Streaming(nn.Module):
         return sum(torch.Size(shape).numel() for shape in self.state_shapes)
 
 
+def heard_by(layers: Iterable[nn.Module], frames: Tensor, states: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return what layers give for new frames, and their new states; each takes the next of ``states``."""
+    kept = []
+    for layer in layers:
+        if isinstance(layer, OverTime):
+            frames, state = layer(frames, next(states))
+            kept.append(state)
+        else:
+            frames = layer(frames)
+    return frames, kept
+
+
 def _sliding(pool: OverTime) -> OverTime:
     """A pool over a window that answers at each frame."""
     layer = copy.copy(pool.layer)
@@ -132,11 +138,7 @@ def streaming(fused: nn.Module, input_shape: Sequence[int]) -> Streaming:
     window.
     """
     weight = next(fused.parameters())
-    builder = _Builder(torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device))
-    for layer, following in pairwise([*_leaves(fused), None]):
-        assert layer is not None
-        builder.add(layer, following)
-    return builder.built()
+    return StreamBuilder(torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device)).with_all(fused).built()
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
@@ -148,11 +150,15 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-class _Builder:
-    """Walks a network with a window of zeros, to know the shape at each layer."""
+class StreamBuilder:
+    """Walks a network with a window of zeros, to know the shape at each layer.
 
-    def __init__(self, window: Tensor) -> None:
+    ``pooled_frames`` are those that a hop brings where the window is pooled.
+    """
+
+    def __init__(self, window: Tensor, pooled_frames: int = 1) -> None:
         self._x = window
+        self._pooled_frames = pooled_frames
         self._layers: list[nn.Module] = []
         self._states: list[tuple[int, ...]] = []
         self._hop = 1
@@ -161,7 +167,34 @@ class _Builder:
         self._window_hops = 0
         self._pool_index = 0
 
-    def add(self, layer: nn.Module, following: nn.Module | None) -> None:
+    @property
+    def window(self) -> Tensor:
+        """What the layers so far make of the window."""
+        return self._x
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """Those so far in their streaming forms."""
+        return tuple(self._layers)
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of their states, of one stream, without the batch."""
+        return tuple(self._states)
+
+    @property
+    def stride(self) -> int:
+        """Of how many frames they make one."""
+        return self._hop
+
+    def with_all(self, fused: nn.Module) -> StreamBuilder:
+        """Add every layer of a network; raises :class:`UserError` as :func:`streaming` does."""
+        for layer, following in pairwise([*_leaves(fused), None]):
+            assert layer is not None
+            self._add(layer, following)
+        return self
+
+    def _add(self, layer: nn.Module, following: nn.Module | None) -> None:
         if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
             return
         if self._window_hops or isinstance(layer, (nn.Unflatten, *_FRAMEWISE)):
@@ -210,8 +243,8 @@ class _Builder:
             return
         if frames != self._x.shape[-1]:
             raise UserError(f"{_title(layer)} pools {frames} of {self._x.shape[-1]} frames; a stream pools all or none")
-        self._window_hops, self._pool_index = frames, len(self._layers)
-        self._over_time(layer, frames - 1)
+        self._window_hops, self._pool_index = frames // self._pooled_frames, len(self._layers)
+        self._over_time(layer, frames - self._pooled_frames)
 
     def _squeeze(self, layer: Squeeze) -> None:
         if not layer.is_causal:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from ...spaces.errors import UserError
+from ...spaces.exits.network import MultiExit
 from ...spaces.streaming import Streaming
 from .graph import Graph
 from .memory import MemoryPlan, MemoryRules, about_states, plan_memory
 from .profile import Figure, Profile
+from .stages import Stages
 from .stream import Stream
 
 
@@ -102,6 +104,28 @@ class Device(ABC):
     @abstractmethod
     def measure(self, content: bytes, planned: Profile) -> Profile:
         """The profile of a file that ships: ``planned``, with what the real tools say in place of estimates."""
+
+    @abstractmethod
+    def convert_stages(
+        self, network: MultiExit, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> dict[str, bytes]:
+        """The files that ship of a fused network with early exits, by name and in order: mostly one a stage.
+
+        Arguments as of :meth:`convert`. What the stages cost before training are the profiles of
+        ``stage_graphs`` (``search/exits/costs.py``).
+        """
+
+    @abstractmethod
+    def open_stages(self, files: Sequence[bytes]) -> Stages:
+        """The files of :meth:`convert_stages` at work on this host."""
+
+    def measure_stages(self, files: Sequence[bytes], planned: Sequence[Profile]) -> list[Profile]:
+        """The profile of each stage of the files that ship, as :meth:`measure` gives it."""
+        return [self.measure(content, stage) for content, stage in zip(files, planned, strict=True)]
+
+    def stage_file_name(self, number: int) -> str:
+        """What the file of the stage that ends at an exit, counted from 1, is called."""
+        return self.file_name.replace("model", f"stage{number}")
 
     def convert_stream(
         self, _stream: Streaming, _input_shape: Sequence[int], _samples: np.ndarray | None, _labels: Sequence[str]

@@ -10,6 +10,8 @@ from pathlib import Path
 from .graph import Graph
 from .profile import Figure
 
+# Of a stage that gives a map beside its logits: what the map is called and how it lies in memory.
+_MAP_BYTES = 400
 # A scale and a zero point of eight bytes.
 _TFLITE_SCALE_BYTES = 12
 
@@ -24,7 +26,8 @@ def planned_file_bytes(graph: Graph, file_name: str) -> int:
         structure += stream_notes_bytes(graph)
     else:
         structure = _qdq_bytes(graph) if is_quantised else _onnx_bytes(graph)
-    return graph.weight_bytes + structure
+    maps = 0 if graph.states else len(graph.outputs) - 1
+    return graph.weight_bytes + structure + maps * _MAP_BYTES
 
 
 def planned_flash(graph: Graph, file_name: str) -> Figure:

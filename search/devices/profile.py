@@ -44,6 +44,8 @@ class Profile:
     macs: Figure
     parameters: Figure
     unknown_operators: tuple[str, ...] = ()
+    resident_bytes: float = 0.0
+    """Of the peak memory, what stays taken between runs: what an interpreter keeps of its model."""
 
     def figure(self, name: str) -> Figure:
         """One of ``FIGURES`` by name; ``UserError`` for any other name, and for one that the device does not claim."""

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from ..devices.base import Device
     from ..devices.graph import Graph
 
-_TOGETHER: dict[str, Callable[[Iterable[Any]], Any]] = {"peak_memory_bytes": max}
-"""How the figures of stages make that of the whole, where they are not summed."""
-
 
 def stage_graphs(network: MultiExit, input_shape: Sequence[int]) -> list[Graph]:
     """Return what each stage of a fused network in eval mode computes, its head included."""
@@ -43,34 +40,41 @@ def stage_profiles(network: MultiExit, input_shape: Sequence[int], target: Devic
     return [target.profile(graph) for graph in stage_graphs(network, input_shape)]
 
 
-def measured_stages(network: MultiExit, input_shape: Sequence[int], target: Device) -> list[Profile]:
-    """Return what the file of each stage costs."""
-    from .files import stage_files
-
-    files = stage_files(network, input_shape)
-    return [
-        target.measure(content, planned)
-        for content, planned in zip(files, stage_profiles(network, input_shape, target), strict=True)
-    ]
-
-
 def whole_profile(stages: Sequence[Profile]) -> Profile:
     """Return what all stages cost, one after the other: the worst case, which a deadline has to hold.
 
-    Memory is that of the stage that needs the most: the map between two stages is the output of one and the input of
-    the next, and is in the plans of both.
+    Memory is what all of them keep, and beside it what the stage that needs the most takes while it runs: the map
+    between two stages is the output of one and the input of the next, and is in the plans of both.
     """
     figures: dict[str, Figure | None] = {}
     for name in FIGURES:
         parts = [getattr(stage, name) for stage in stages]
-        figures[name] = None if None in parts else _together(name, parts)
+        figures[name] = None if None in parts else _together(parts, max if name == "peak_memory_bytes" else sum)
+    resident_bytes = sum(stage.resident_bytes for stage in stages)
+    if resident_bytes:
+        figures["peak_memory_bytes"] = _shared_arena(stages)
     digest = hashlib.sha256("".join(stage.graph_digest for stage in stages).encode()).hexdigest()[:32]
     unknown = tuple(dict.fromkeys(name for stage in stages for name in stage.unknown_operators))
-    return replace(stages[0], **figures, graph_digest=digest, unknown_operators=unknown)  # type: ignore[arg-type]
+    return replace(
+        stages[0],
+        **figures,  # type: ignore[arg-type]
+        graph_digest=digest,
+        unknown_operators=unknown,
+        resident_bytes=resident_bytes,
+    )
 
 
-def _together(name: str, parts: Sequence[Figure]) -> Figure:
-    together = _TOGETHER.get(name, sum)
+def _shared_arena(stages: Sequence[Profile]) -> Figure:
+    """The memory of stages whose interpreters live side by side in one arena, where one runs at a time."""
+    kept = [stage.resident_bytes for stage in stages]
+    running = max(stage.value("peak_memory_bytes") - own for stage, own in zip(stages, kept, strict=True))
+    words = (
+        f"one arena for {len(stages)} stages: {running:.0f} bytes for the one that runs, {sum(kept):.0f} kept by all"
+    )
+    return replace(stages[0].peak_memory_bytes, value=running + sum(kept), error=words)
+
+
+def _together(parts: Sequence[Figure], together: Callable[[Iterable[Any]], Any]) -> Figure:
     low, high = [part.low for part in parts], [part.high for part in parts]
     return replace(
         parts[0],
@@ -90,16 +94,9 @@ def has_exits(space: SearchSpace) -> bool:
     return any(parameter.name.startswith(EXITS_PREFIX) for parameter in space.parameters())
 
 
-def refuse_exits(space: SearchSpace, task: str, target: Device) -> None:
-    """Raise :class:`UserError` where networks of the space have early exits and nothing could run them."""
-    if not has_exits(space):
-        return
-    if task != "classification":
+def refuse_exits(space: SearchSpace, task: str) -> None:
+    """Raise :class:`UserError` where networks of the space have early exits and the task has none."""
+    if has_exits(space) and task != "classification":
         raise UserError(
             f"space.exits: only classifiers have early exits, and this data is for {task} (take the key out)"
-        )
-    if target.quantises or target.file_name != "model.onnx":
-        raise UserError(
-            f"space.exits: stages are files of ONNX Runtime in float32, which {target.name} does not run "
-            "(name host-onnxruntime or reference, or take the key out)"
         )

@@ -1,9 +1,9 @@
-"""The files of a network with early exits: one ONNX file a stage, and what a runner has to know of them."""
+"""The files of a network with early exits: its stages, all in one where the format has branches, and the manifest."""
 
 from __future__ import annotations
 
-import json
-import math
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,78 +13,81 @@ import torch
 
 from ...spaces.errors import UserError
 from ...spaces.exits.network import MultiExit
-from ..devices.host.onnx_runtime import BATCH_NAME, exported, make_session, measure_latency_us
-from ..devices.shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
+from ..devices.profile import Profile
+from ..devices.stages import Stages
+from .costs import costs_up_to
+from .joined import JOINED_FILE, joined_difference, joined_latencies_us, joined_onnx
 
 TOLERANCE = 1e-4
-HIDDEN_NAME = "hidden"
-"""The map that goes from stage to stage: the first output of each but the last, the input of each but the first."""
+JOINED_TOLERANCE = 1e-6
+"""Of probabilities: the kernels of a file are those of its stages."""
 
 
-def stage_file_name(number: int) -> str:
-    """Return what the file of the stage that ends at an exit, counted from 1, is called."""
-    return f"stage{number}.onnx"
+def bundled(files: Mapping[str, bytes]) -> bytes:
+    """Return files as one, a ZIP archive that is the same for the same files."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in files.items():
+            # Without the time of day.
+            archive.writestr(zipfile.ZipInfo(name), file, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def unbundled(content: bytes) -> dict[str, bytes]:
+    """Return the files that :func:`bundled` was given."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @torch.no_grad()
-def stage_files(network: MultiExit, input_shape: Sequence[int], labels: Sequence[str] | None = None) -> list[bytes]:
-    """Return an ONNX file for each stage of a fused network in eval mode on the CPU; each takes any batch."""
-    properties = {} if labels is None else {LABELS_KEY: json.dumps(list(labels))}
-    files = []
-    # A batch of one would be taken for a constant.
-    example = torch.zeros(2, *input_shape)
-    stages = network.stages()
-    for number, stage in enumerate(stages, 1):
-        inputs = (INPUT_NAME if number == 1 else HIDDEN_NAME + "_in",)
-        outputs = (OUTPUT_NAME,) if number == len(stages) else (HIDDEN_NAME, OUTPUT_NAME)
-        batch = ({0: torch.export.Dim(BATCH_NAME)},)
-        files.append(exported(stage, (example,), (inputs, outputs), properties, dynamic_shapes=batch))
-        if number < len(stages):
-            example = stage(example)[0]
-    return files
+def staged_difference(stages: Stages, network: MultiExit, inputs: torch.Tensor) -> float:
+    """Return the largest absolute difference of any exit's logits between the stages' files and torch."""
+    expected = torch.stack(network.answers(inputs), 1).numpy()
+    got = stages.all_answers(inputs.numpy())
+    assert got.shape == expected.shape, (got.shape, expected.shape)
+    return float(np.abs(got - expected).max())
 
 
-def staged_difference(files: Sequence[bytes], network: MultiExit, inputs: torch.Tensor) -> float:
-    """Return the largest absolute difference of any exit's logits between the files, one after the other, and torch."""
-    with torch.no_grad():
-        expected = [logits.numpy() for logits in network.answers(inputs)]
-    x, largest = inputs.numpy(), 0.0
-    for content, logits in zip(files, expected, strict=True):
-        session = make_session(content)
-        *hidden, got = session.run(None, {session.get_inputs()[0].name: x})
-        if got.shape != logits.shape:
-            return math.inf
-        largest = max(largest, float(np.abs(got - logits).max()))
-        x = hidden[0] if hidden else x
-    return largest
-
-
-def write_stages(
-    network: MultiExit, details: Mapping[str, Any], inputs: torch.Tensor, labels: Sequence[str], folder: Path
-) -> dict[str, Any]:
-    """Write the stages and return the manifest's part on exits: files, temperatures, points, and the time to each exit.
-
-    ``details`` are those of :func:`.judging.judge_exits`. Times are of this host, the minimum of many runs on
-    one thread, without what the runner adds.
-
-    Raises :class:`UserError` for files that differ from torch by more than 1e-4.
-    """
-    files = stage_files(network, inputs.shape[1:], labels)
-    difference = staged_difference(files, network, inputs)
+def refuse_other_stages(stages: Stages, network: MultiExit, inputs: torch.Tensor) -> float:
+    """Return :func:`staged_difference` of float32 files; raises :class:`UserError` where it is above 1e-4."""
+    difference = staged_difference(stages, network, inputs)
     # Written so that NaN is refused.
     if not difference <= TOLERANCE:
         raise UserError(f"the stages' outputs differ from torch's by {difference:.2g} (tolerance {TOLERANCE:g})")
-    times: list[float] = [0.0]
-    for number, content in enumerate(files, 1):
-        (folder / stage_file_name(number)).write_bytes(content)
-        times.append(times[-1] + measure_latency_us(content).min_us)
+    return difference
+
+
+def described_stages(names: Sequence[str], profiles: Sequence[Profile], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest's part on exits: the names of the stages' files, temperatures, operating points, times.
+
+    ``profiles`` are those of the files, ``details`` those of :func:`.judging.judge_logits`. Times are of the stages
+    alone, without what a runner adds; where the device claims none there are none.
+    """
+    part = {"stages": list(names), **details, "points": [dict(point) for point in details["points"]]}
+    if profiles[0].latency_us is not None:
+        up_to = costs_up_to(profiles, "latency_us")
+        part |= {"latency_up_to_us": list(up_to), "latency_method": profiles[0].latency_us.method}
+        for point in part["points"]:
+            point["expected_latency_of_files_us"] = float(np.dot(point["rates"], up_to))
+    return part
+
+
+def write_joined(
+    part: Mapping[str, Any], stages: Stages, labels: Sequence[str], inputs: np.ndarray, folder: Path
+) -> dict[str, Any]:
+    """Write the ONNX stages that ``part`` of a manifest names as one file, too, and return what to say of it.
+
+    Raises :class:`UserError` for a file that leaves at another exit, or answers otherwise there, than the stages do.
+    """
+    point = part["points"][part["chosen"]]
+    files = [(folder / name).read_bytes() for name in part["stages"]]
+    content = joined_onnx(files, part["temperatures"], point["policy"], point["thresholds"], labels)
+    difference = joined_difference(content, stages, part["temperatures"], point, inputs)
+    if not difference <= JOINED_TOLERANCE:
+        raise UserError(f"{JOINED_FILE}: differs from the stages by {difference:.2g} (tolerance {JOINED_TOLERANCE:g})")
+    (folder / JOINED_FILE).write_bytes(content)
     return {
-        "stages": [stage_file_name(number) for number in range(1, len(files) + 1)],
-        "largest_difference_from_torch": difference,
-        "measured_latency_up_to_us": times[1:],
-        **details,
-        "points": [
-            {**point, "measured_expected_latency_us": float(np.dot(point["rates"], times[1:]))}
-            for point in details["points"]
-        ],
+        "file": JOINED_FILE,
+        "largest_difference_from_stages": difference,
+        "measured_latency_at_exit_us": joined_latencies_us(content),
     }

@@ -6,7 +6,7 @@ All is calibrated on the validation split; the test split is only reported.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..devices.profile import Profile
 from .bounds import Bounds
 from .costs import costs_up_to
 
+SPLITS = ("validation", "test")
 MOST_LOST = 0.005
 """Of accuracy, against the last exit alone, at the point that a trial stands for."""
 MOST_LOST_AT_ALL = 0.1
@@ -30,21 +31,31 @@ MOST_LOST_AT_ALL = 0.1
 def judge_exits(
     network: MultiExit, dataset: Dataset, stages: Sequence[Profile], bounds: Bounds, device: str
 ) -> Judgement:
+    """Return what :func:`judge_logits` does of a fused network in eval mode on ``device``."""
+    splits = {name: getattr(dataset, name).features for name in SPLITS}
+    logits = {name: exit_logits(network, features, device=device) for name, features in splits.items()}
+    return judge_logits(logits, dataset, network.policies, stages, bounds)
+
+
+def judge_logits(
+    logits: Mapping[str, np.ndarray],
+    dataset: Dataset,
+    policies: Sequence[str],
+    stages: Sequence[Profile],
+    bounds: Bounds,
+) -> Judgement:
     """Return the figures of the chosen operating point, and in ``details["exits"]`` all points and the calibration.
 
     The chosen point is the cheapest whose error is at most half a point above that of the last exit alone; where that
     breaks the bound on the expected latency, the one of the least error within it. Costs are the latency of the
-    ``stages`` where the device claims one, else their MACs.
+    ``stages`` where the device claims one, else their MACs. ``logits`` (n, e, c) are of each of ``SPLITS``.
     """
-    logits = {
-        name: exit_logits(network, getattr(dataset, name).features, device=device) for name in ("validation", "test")
-    }
     labels = dataset.validation.labels
     calibration = Calibration.of(logits["validation"], labels)
     probabilities = {name: calibration.probabilities(values) for name, values in logits.items()}
     costs = {figure: costs_up_to(stages, figure) for figure in ("latency_us", "macs") if getattr(stages[0], figure)}
     unit = next(iter(costs))
-    swept = sweep(network.policies, probabilities["validation"], labels, costs[unit])
+    swept = sweep(policies, probabilities["validation"], labels, costs[unit])
     last_error = calibration.errors[-1]
     points = _within(swept, min(bounds.error, last_error + MOST_LOST_AT_ALL), bounds.expected_latency_us, unit)
     chosen = least_cost(points, last_error + MOST_LOST)

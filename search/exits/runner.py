@@ -13,7 +13,8 @@ import numpy as np
 from ...spaces.errors import UserError
 from ...trainers.exits.policies import POLICIES
 from ...trainers.exits.temperature import softmax
-from ..devices.host.onnx_runtime import make_session
+from ...trainers.exits.thresholds import Threshold
+from ..devices.stages import Stages
 
 MANIFEST = "manifest.json"
 _POINT_KEYS = ("policy", "thresholds")
@@ -43,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class StagedModel:
-    """Runs an export's stages in ONNX Runtime until an exit is sure; one without exits has one stage.
+    """Runs an export's stages in their runtime until an exit is sure; one without exits has one stage.
 
     ``point`` is the place of an operating point in the manifest, the one that was exported by default. Raises
     :class:`UserError` for a folder that is no export, a point that it has not got and thresholds out of range.
@@ -57,33 +58,64 @@ class StagedModel:
             if point is not None:
                 raise UserError(f"{folder}: has no early exits, and so no operating point {point}")
             exits = {"stages": ["model.onnx"], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
-        self._temperatures: Sequence[float] = exits["temperatures"]
+        temperatures: Sequence[float] = exits["temperatures"]
+        self.exits = len(temperatures)
+        """How many there are, the last one included."""
         chosen = exits["points"][_checked_place(folder, exits["points"], exits["chosen"] if point is None else point)]
-        self.policy, self.thresholds = _checked_point(folder, chosen, len(exits["stages"]))
-        self._sessions = [make_session(folder / name) for name in exits["stages"]]
-        self._inputs = [session.get_inputs()[0].name for session in self._sessions]
-
-    @property
-    def stages(self) -> int:
-        """How many exits there are, the last one included."""
-        return len(self._sessions)
+        self.policy, self.thresholds = _checked_point(folder, chosen, self.exits)
+        stages = _opened(folder, exits["stages"])
+        self._stop_early = EarlyStopping(stages, temperatures, self.policy, self.thresholds)
 
     def __call__(self, features: np.ndarray) -> Answer:
         """Return the answer for the features (*input_shape) of one example."""
-        x = features[None].astype(np.float32)
+        probabilities, exit = self._stop_early(features)
+        place = int(probabilities.argmax())
+        return Answer(self.labels[place], float(probabilities[place]), exit)
+
+
+class EarlyStopping:
+    """Stages that run until an exit is sure by a policy; there is a threshold for each exit but the last."""
+
+    def __init__(
+        self, stages: Stages, temperatures: Sequence[float], policy: str, thresholds: Sequence[Threshold]
+    ) -> None:
+        self._stages, self._temperatures = stages, temperatures
+        self._score, self._thresholds = POLICIES[policy], thresholds
+
+    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return the probabilities (classes,) for one example (*input_shape), and the exit, from 1, they are of."""
         seen: list[np.ndarray] = []
-        for number, session in enumerate(self._sessions, 1):
-            *hidden, logits = session.run(None, {self._inputs[number - 1]: x})
-            seen.append(softmax(logits[0].astype(float), self._temperatures[number - 1]))
-            if number == len(self._sessions) or self._is_sure(seen):
+        for logits, temperature in zip(self._stages.answers(features), self._temperatures, strict=False):
+            seen.append(softmax(logits.astype(float), temperature))
+            if len(seen) <= len(self._thresholds) and self._is_sure(seen):
                 break
-            x = hidden[0]
-        place = int(seen[-1].argmax())
-        return Answer(self.labels[place], float(seen[-1][place]), len(seen))
+        return seen[-1], len(seen)
 
     def _is_sure(self, seen: Sequence[np.ndarray]) -> bool:
-        threshold = self.thresholds[len(seen) - 1]
-        return threshold is not None and POLICIES[self.policy](np.stack(seen)[None])[0, -1] >= threshold
+        threshold = self._thresholds[len(seen) - 1]
+        return threshold is not None and self._score(np.stack(seen)[None])[0, -1] >= threshold
+
+
+def _opened(folder: Path, names: Sequence[str]) -> Stages:
+    """The stages of an export in the runtime that their format is of."""
+    files = []
+    for name in names:
+        try:
+            files.append((folder / name).read_bytes())
+        except OSError as error:
+            raise UserError(f"{folder}: its {name} cannot be read ({error.strerror}); export it again") from error
+    suffix = Path(names[0]).suffix
+    if suffix == ".tflite":
+        from ..devices.tflite.stages import TfliteStages
+
+        return TfliteStages(files)
+    if suffix == ".pte":
+        from ..devices.executorch.program import ProgramStages
+
+        return ProgramStages(files[0])
+    from ..devices.host.onnx_stages import OnnxStages
+
+    return OnnxStages(files)
 
 
 _LAST_ALONE: Mapping[str, Any] = {"policy": "confidence", "thresholds": []}

@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..fusion import FusionReport, compare
+from ..exits.network import compare_all_answers
+from ..fusion import FusionReport
 from .flow import STAYS, Flow
 from .walk import flow_of
 from .widths import Width, level_at, widths_of
@@ -70,10 +71,17 @@ def sliced_to_levels(
     fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float]
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with as many channels as ``levels`` of sparsity leave, whichever they are: for skeletons."""
+    return sliced_to_counts(fused, input_shape, kept_at(widths_of(flow_of(fused, input_shape)), levels))
+
+
+def sliced_to_counts(
+    fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int]
+) -> tuple[nn.Module, SlicingReport]:
+    """Return a copy with so many channels of each width, whichever they are."""
     flow = flow_of(fused, input_shape)
     widths = widths_of(flow)
     removed = torch.zeros(flow.count, dtype=torch.bool)
-    for width, count in zip(widths, kept_at(widths, levels), strict=True):
+    for width, count in zip(widths, counts, strict=True):
         removed[width.labels[count:]] = True
     sliced = copy.deepcopy(fused)
     _cut(sliced, flow, removed[flow.labels()])
@@ -92,7 +100,12 @@ def slice_to_shipped(
     sliced, slicing = slice_zeros(fused, input_shape, kept)
     if slicing.channels - slicing.removed != sum(kept):
         raise RuntimeError(f"{slicing.channels - slicing.removed} channels are left, and {sum(kept)} would ship")
-    return sliced, compare(model, sliced, samples)
+    return sliced, compare_all_answers(model, sliced, samples)
+
+
+def widths_left(fused: nn.Module, input_shape: Sequence[int]) -> list[int]:
+    """Return how many channels each width of a network has: what :func:`sliced_to_counts` makes it of a larger one."""
+    return [len(width.labels) for width in widths_of(flow_of(fused, input_shape))]
 
 
 def kept_at(widths: Sequence[Width], levels: Sequence[float]) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError, nearest_hint
-from ..space import EXITS_PREFIX, SPARSITY, SPARSITY_PREFIX, Choice, Float, Parameter, SearchSpace, Value, Wrapper
+from ..space import SPARSITY, SPARSITY_PREFIX, Choice, Float, Parameter, SearchSpace, Value, Wrapper
 
 NONE = "none"
 WEIGHT, CHANNEL = "weight", "channel"
@@ -69,9 +69,6 @@ class WithSparsity(Wrapper):
         """Return the space with the config's ``sparsity``."""
         if not isinstance(settings, Mapping) or not settings:
             raise UserError(f"space.{SPARSITY} {settings!r}: must have keys (try method: [none, magnitude])")
-        if any(parameter.name.startswith(EXITS_PREFIX) for parameter in space.parameters()):
-            # Heads of early exits read channels, too, and the walk that slices sees the last answer alone.
-            raise UserError(f"space.{SPARSITY}: a network with early exits cannot be sparse (take one of the two out)")
         if odd := [key for key in settings if key not in KEYS]:
             raise UserError(f"space.{SPARSITY}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
         method = _narrowed("method", Choice(tuple(METHODS)), settings.get("method", [NONE, "magnitude"]))

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from ..exits.network import AllAnswers
 from .flow import Flow, Layer
 from .places import (
     UNKNOWN,
@@ -84,7 +85,8 @@ def flow_of(fused: nn.Module, input_shape: Sequence[int], *, with_values: bool =
     example = torch.empty(1, *input_shape, dtype=next(iter(twins.values())).dtype, device="meta")
     walk.know(example, torch.zeros(example.shape, dtype=torch.long), constant(UNKNOWN, example.shape))
     with walk:
-        outputs = functional_call(fused, twins, (example,))
+        # The heads of early exits read channels, too.
+        outputs = functional_call(AllAnswers(fused), {f"network.{name}": twin for name, twin in twins.items()}, example)
     for output in tree_leaves(outputs):
         walk.stay(output)
     return walk.flow

@@ -1,14 +1,19 @@
 """A study of networks with early exits, from the config to what ships, and who is on its front."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from repareto.search.choose import choose
 from repareto.search.config import Config
+from repareto.search.devices.latency import calibration
+from repareto.search.devices.latency.roofline import REFERENCE
+from repareto.search.exits.personalize import personalize
 from repareto.search.exits.runner import StagedModel
 from repareto.search.export import export_trial
 from repareto.search.files import study_folder
@@ -24,19 +29,20 @@ from repareto.search.tables import print_front
 from repareto.search.tracking import connect_runs
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces.errors import UserError
+from repareto.trainers.data.dataset import Split
 
 
 class Searched:
     """A study with one finished trial."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str) -> None:
         space = {
             "name": "repcnn", "form": "full", "stages": 2, "width": 12, "blocks": 1, "kernel": 3, "conv_branches": 1,
-            "exits": {"count": 2, "head": "pool-linear"},
+            "exits": {"count": 2, "head": "pool-linear"}, "sparsity": {"method": "magnitude", "level": 0.4},
         }  # fmt: skip
         self.config = Config(
             study="digits", data={"source": "digits"}, space=space, training={"epochs": 2, "batch_size": 32},
-            device="reference", objectives=("error", "expected_latency"), store=str(folder / "store"),
+            device=device, objectives=("error", "expected_latency"), store=str(folder / "store"),
         )  # fmt: skip
         parts = Parts(self.config)
         self.datasets = load_data(parts, lambda _: None)
@@ -67,7 +73,14 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    return Searched(tmp_path_factory.mktemp("digits"))
+    return Searched(tmp_path_factory.mktemp("digits"), "reference")
+
+
+@pytest.fixture(scope="module", params=["host-onnxruntime-int8", "cortex-m4"])
+def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "load_or_calibrate", lambda *_: REFERENCE)
+        yield Searched(tmp_path_factory.mktemp("int8"), request.param)
 
 
 def test_a_worker_tells_what_is_expected_and_the_profile_what_is_worst(searched: Searched) -> None:
@@ -124,6 +137,40 @@ def test_an_export_stops_early_and_errs_as_it_was_told(searched: Searched, tmp_p
     del manifest["exits"]
     (tmp_path / "export/manifest.json").write_text(json.dumps(manifest))
     assert StagedModel(tmp_path / "export")(test.features[0]).exit == 1
+
+
+def test_sparse_exits_in_int8_are_judged_as_they_ship(quantised: Searched, tmp_path: Path) -> None:
+    assert {"float32_error", "float32_expected_latency_us"} <= set(quantised.figures)
+    record = at_point(quantised.results.record(quantised.number), 0)
+    manifest = export_trial(quantised.ledger, quantised.config, record, tmp_path / "export")
+    suffix = ".tflite" if quantised.config.device == "cortex-m4" else ".int8.onnx"
+    assert manifest["ships"] == [f"stage{n}{suffix}" for n in (1, 2, 3)]
+    model = StagedModel(tmp_path / "export")
+    test = quantised.datasets.first.test
+    answers = [model(features) for features in test.features.astype(np.float32)]
+    named = [manifest["labels"].index(answer.label) for answer in answers]
+    assert np.mean(named != test.labels) == pytest.approx(manifest["test_error"])
+    rates = np.bincount([answer.exit - 1 for answer in answers], minlength=3) / len(test)
+    assert rates == pytest.approx(manifest["exits"]["points"][0]["test_rates"])
+    measured = manifest["profile"]["measured"]
+    if suffix == ".tflite":
+        assert "joined" not in manifest["exits"]
+        assert measured["peak_memory_bytes"]["method"] == "measured" and measured["resident_bytes"] > 0
+        assert "one arena for 3 stages" in measured["peak_memory_bytes"]["error"]
+    else:
+        assert manifest["exits"]["latency_method"] == "measured" and (tmp_path / "export/exits.onnx").exists()
+        stage = onnx.load(tmp_path / "export/stage1.int8.onnx")
+        assert "QuantizeLinear" in {node.op_type for node in stage.graph.node}
+    with pytest.raises(UserError, match="only ONNX stages in float32 can learn"):
+        personalize(tmp_path / "export", _recordings(tmp_path / "user", test), say=print)
+
+
+def _recordings(folder: Path, split: Split) -> Path:
+    for number, (features, label) in enumerate(zip(split.features[:20], split.labels, strict=False)):
+        path = folder / str(label) / f"{number}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, features.astype(np.float32))
+    return folder
 
 
 def test_a_trial_at_many_points_is_measured_and_logged_once(searched: Searched) -> None:

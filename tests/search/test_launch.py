@@ -157,7 +157,7 @@ def test_package_is_the_package_alone(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == str(copy / "search" / "cli.py")
+    assert done.stdout.strip() == str(copy / "search" / "cli" / "__init__.py")
 
 
 def test_modules_are_those_beside_the_config(tmp_path):

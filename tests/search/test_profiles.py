@@ -17,6 +17,7 @@ from repareto.search.devices.profile import Figure, Profile
 from repareto.search.devices.tflite.convert import convert
 from repareto.search.devices.tflite.lower import lower
 from repareto.search.profiles import middle_of, read_file, report_data, report_on
+from repareto.search.tables import print_report
 from repareto.spaces.errors import UserError
 from repareto.spaces.mlperf_tiny import PUBLISHED
 
@@ -131,6 +132,24 @@ def test_a_float_onnx_file_is_what_an_int8_one_is_made_from(folder: Path) -> Non
 def test_a_file_that_is_no_model(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=name):
         read_file(tmp_path / name)
+
+
+def test_a_network_with_early_exits_is_told_stage_by_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"name": "repcnn", "stages": 2, "blocks": 1, "width": 12, "exits": {"count": 2}}
+    config = Config(study="digits", data={"source": "digits"}, space=space, device="reference")
+    report = report_on(middle_of(config, lambda _: None), Counting())
+    assert len(report.stages) == 3
+    for name in ("latency_us", "macs", "flash_bytes"):
+        assert report.profile.value(name) == pytest.approx(sum(stage.value(name) for stage in report.stages))
+    peaks = [stage.value("peak_memory_bytes") for stage in report.stages]
+    assert report.profile.value("peak_memory_bytes") == report.plan.peak_bytes == max(peaks)
+    assert sum(layer.macs for layer in report.layers) == report.profile.value("macs")
+    assert [layer.makes_peak for layer in report.layers].count(True) == 1
+    assert report.peak is not None and report.peak.name.startswith(f"stage {1 + peaks.index(max(peaks))}: ")
+    data = report_data(report)
+    assert [stage["macs"]["value"] for stage in data["stages"]] == [stage.value("macs") for stage in report.stages]
+    print_report(report, layers=True)
+    assert "one after the other, until an exit is sure" in capsys.readouterr().out
 
 
 def test_the_middle_of_a_config() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...spaces.exits.network import AllAnswers
 from ...spaces.sparsity.kernels import KernelSite
 
 ITERATIONS = 6
@@ -38,7 +39,7 @@ def gram_matrices(model: nn.Module, sites: Sequence[KernelSite], examples: Tenso
     was_training = model.training
     model.eval()
     try:
-        model(examples)
+        AllAnswers(model)(examples)
     finally:
         model.train(was_training)
         for hook in hooks:

@@ -89,17 +89,19 @@ class CortexM:
 
         Memory is the whole arena, and never less than what the package ``tflite-micro`` will measure for its file.
         """
+        tail_bytes = self._tail_bytes(graph)
         return Profile(
             device=self.name,
             runtime=RUNTIME,
             precision="int8",
             graph_digest=graph.digest,
             latency_us=self.latency(graph),
-            peak_memory_bytes=self._planned_arena(graph),
+            peak_memory_bytes=self._planned_arena(graph, tail_bytes),
             flash_bytes=self._planned_flash(graph),
             macs=Figure(graph.macs, "MACs", "exact", _blind(graph.unknown)),
             parameters=Figure(graph.parameters, "values", "exact", None),
             unknown_operators=graph.unknown,
+            resident_bytes=tail_bytes,
         )
 
     def measure(self, content: bytes, planned: Profile) -> Profile:
@@ -118,6 +120,7 @@ class CortexM:
             planned,
             peak_memory_bytes=Figure(arena.total_bytes, "bytes", "measured", words),
             flash_bytes=self._flash(read_tflite(content), len(content), "measured", "the size of the .tflite file"),
+            resident_bytes=arena.tail_bytes,
         )
 
     def _cost(self, operator: Operator) -> OperatorCost:
@@ -127,13 +130,17 @@ class CortexM:
             return costs["CONV_2D_1X1"]
         return costs.get(name) or costs.get(_GROUP_OF_KIND.get(operator.kind, "OTHER")) or costs["OTHER"]
 
-    def _planned_arena(self, graph: Graph) -> Figure:
-        # A greedy plan with more buffers can come out smaller: the larger of both holds with either kernels.
-        head_bytes = max(self.memory_plan(graph).peak_bytes, plan_memory(graph, TFLITE_MICRO).peak_bytes)
+    def _tail_bytes(self, graph: Graph) -> int:
+        """What lives as long as the model."""
         # With several inputs the tail is predicted to one alignment either way.
         tail_bytes = predict_tail_bytes(graph) + (TFLITE_MICRO.alignment_bytes if graph.states else 0)
         if self.board.kernels == "cmsis-nn-mve":
             tail_bytes += sum(_kernel_sums_bytes(operator, graph) for operator in graph.operators)
+        return tail_bytes
+
+    def _planned_arena(self, graph: Graph, tail_bytes: int) -> Figure:
+        # A greedy plan with more buffers can come out smaller: the larger of both holds with either kernels.
+        head_bytes = max(self.memory_plan(graph).peak_bytes, plan_memory(graph, TFLITE_MICRO).peak_bytes)
         words = f"head {head_bytes} with {self.board.kernels} kernels, tail {tail_bytes} bytes as on a 64-bit host"
         words += about_states(graph)
         left_out = unmeasured_operators(graph)

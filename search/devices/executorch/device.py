@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ....spaces.exits.network import MultiExit
 from ..base import Device
 from ..extras import require
 from ..file_sizes import planned_flash
@@ -14,7 +15,18 @@ from ..fusion import with_joined_pads
 from ..graph import Graph
 from ..host.onnx_quantize import quantised_graph
 from ..profile import Figure, Profile
-from .program import EXTRA, make_program, planned_buffer_bytes, run_program, undelegated_operators
+from ..stages import Stages
+from .program import (
+    EXTRA,
+    ProgramStages,
+    make_program,
+    make_staged_program,
+    planned_buffer_bytes,
+    run_program,
+    undelegated_operators,
+)
+
+STAGES_FILE = "stages.pte"
 
 
 class MobileXnnpack(Device):
@@ -66,6 +78,29 @@ class MobileXnnpack(Device):
             peak_memory_bytes=replace(planned.peak_memory_bytes, error=words),
             flash_bytes=Figure(len(content), "bytes", "measured", f"the size of {self.file_name}"),
         )
+
+    def convert_stages(
+        self, network: MultiExit, input_shape: Sequence[int], samples: np.ndarray | None, _labels: Sequence[str]
+    ) -> dict[str, bytes]:
+        """One ExecuTorch program, a method a stage."""
+        assert samples is not None or not self.quantises, "int8 stages need samples"
+        return {STAGES_FILE: make_staged_program(network, input_shape, samples if self.quantises else None)}
+
+    def open_stages(self, files: Sequence[bytes]) -> Stages:
+        """The methods of the only file on this host."""
+        (content,) = files
+        return ProgramStages(content)
+
+    def measure_stages(self, files: Sequence[bytes], planned: Sequence[Profile]) -> list[Profile]:
+        """As :meth:`measure`; a stage has its share of the file by what was planned of it."""
+        (content,) = files
+        bytes_planned = sum(stage.flash_bytes.value for stage in planned)
+        measured = []
+        for stage in planned:
+            share = len(content) * stage.flash_bytes.value / bytes_planned
+            flash = Figure(share, "bytes", "measured", f"its share of the size of {STAGES_FILE}")
+            measured.append(replace(self.measure(content, stage), flash_bytes=flash))
+        return measured
 
     def describe(self) -> dict[str, Any]:
         """The methods; nothing is calibrated."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ....spaces.errors import UserError
+from ....spaces.exits.network import MultiExit
 from ....spaces.streaming import Streaming
 from ..base import Device
 from ..extras import require
@@ -21,6 +22,7 @@ from ..graph import Graph
 from ..latency.roofline import REFERENCE, Calibration
 from ..latency.workload import Work, litert_work, onnx_runtime_work, plain_work
 from ..profile import Figure, Profile
+from ..stages import Stages
 from ..stream import Stream, refuse_other_samples
 from ..tflite.device import TfliteDevice
 from .onnx_quantize import quantise_onnx, quantised_graph
@@ -47,6 +49,25 @@ class OnnxDevice(Device):
         from .onnx_runtime import run_onnx
 
         return run_onnx(content, features)
+
+    def convert_stages(
+        self, network: MultiExit, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> dict[str, bytes]:
+        """A file a stage as ONNX, in the device's precision."""
+        from .onnx_stages import quantise_stages, stage_files
+
+        files = stage_files(network, input_shape, labels)
+        if self.quantises:
+            assert samples is not None, "int8 stages need samples"
+            refuse_other_samples(samples, input_shape)
+            files = quantise_stages(files, samples)
+        return {self.stage_file_name(number): content for number, content in enumerate(files, 1)}
+
+    def open_stages(self, files: Sequence[bytes]) -> Stages:
+        """The files in ONNX Runtime."""
+        from .onnx_stages import OnnxStages
+
+        return OnnxStages(files)
 
     def convert_stream(
         self, stream: Streaming, input_shape: Sequence[int], _samples: np.ndarray | None, labels: Sequence[str]

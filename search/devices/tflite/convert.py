@@ -20,7 +20,7 @@ from .equalize import Observed, equalize
 from .lower import Lowered, lower_with_recipes
 from .quantize import quantize
 from .runtime import ENDS_KEY, observe, to_file_order
-from .write import write_tflite
+from .write import Quantization, write_tflite
 
 _SEED = 0
 
@@ -44,8 +44,8 @@ def convert(
     ``read_module`` refuse, for weights that are not finite, and for samples of another shape.
     """
     prepared = prepare(module, input_shape, precision, rules)
-    seen = {} if samples is None or prepared.is_made_up else _observe(prepared, samples)
-    return write(prepared, seen, {} if labels is None else {LABELS_KEY: json.dumps(list(labels))})
+    notes = {} if labels is None else {LABELS_KEY: json.dumps(list(labels))}
+    return write(prepared, observe_samples(prepared, samples), notes)
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,23 @@ def prepare(module: nn.Module, shapes: Shapes, precision: str, rules: MemoryRule
 
 def write(prepared: Prepared, observed: Mapping[str, Observed], metadata: Mapping[str, str]) -> bytes:
     """The file, quantised where it was lowered to int8 by what its activations were observed to hold."""
-    lowered, constants = prepared.lowered, prepared.constants
-    metadata = {ENDS_KEY: _ends(lowered), **metadata}
-    if all(info.dtype != "int8" for info in lowered.graph.tensors.values()):
-        return write_tflite(lowered.graph, constants, {}, metadata)
+    lowered = prepared.lowered
+    constants, scales = in_precision(prepared, observed)
+    notes = {ENDS_KEY: described_ends(lowered.inputs, lowered.outputs), **metadata}
+    return write_tflite(lowered.graph, constants, scales, notes)
+
+
+def in_precision(
+    prepared: Prepared, observed: Mapping[str, Observed]
+) -> tuple[dict[str, np.ndarray], dict[str, Quantization]]:
+    """The constants in the precision that a module was lowered to, and the scales of its tensors where that is int8."""
+    graph, constants = prepared.lowered.graph, prepared.constants
+    if all(info.dtype != "int8" for info in graph.tensors.values()):
+        return constants, {}
     if observed:
-        constants, observed = equalize(lowered.graph, constants, observed)
+        constants, observed = equalize(graph, constants, observed)
     ranges = {name: (float(seen.low.min()), float(seen.high.max())) for name, seen in observed.items()}
-    integers, scales = quantize(lowered.graph, constants, ranges)
-    return write_tflite(lowered.graph, integers, scales, metadata)
+    return quantize(graph, constants, ranges)
 
 
 def random_constants(graph: Graph) -> dict[str, np.ndarray]:
@@ -107,8 +115,10 @@ def _lowered_constants(lowered: Lowered, values: dict[str, np.ndarray]) -> dict[
     return constants
 
 
-def _observe(prepared: Prepared, samples: np.ndarray) -> dict[str, Observed]:
-    """What the activations hold on the samples, as LiteRT computes them in float."""
+def observe_samples(prepared: Prepared, samples: np.ndarray | None) -> dict[str, Observed]:
+    """What the activations hold on samples, as LiteRT computes them in float; nothing without samples or weights."""
+    if samples is None or prepared.is_made_up:
+        return {}
     (source,) = prepared.lowered.inputs
     refuse_other_samples(samples, source.torch_shape[1:])
     content, names = prepared.float_file()
@@ -134,12 +144,10 @@ def float_twin(graph: Graph) -> Graph:
     return Graph.of(tensors, operators, graph.inputs, graph.outputs, graph.weights)
 
 
-def _ends(lowered: Lowered) -> str:
-    """How the input and the outputs lie in memory, for whoever runs the file on values as torch has them."""
+def described_ends(inputs: Sequence[Value], outputs: Sequence[Value]) -> str:
+    """How the inputs and the outputs lie in memory, for whoever runs the file on values as torch has them."""
 
     def described(value: Value) -> dict[str, object]:
         return {"layout": value.layout, "torch_shape": value.torch_shape}
 
-    return json.dumps(
-        {"inputs": [described(v) for v in lowered.inputs], "outputs": [described(v) for v in lowered.outputs]}
-    )
+    return json.dumps({"inputs": [described(v) for v in inputs], "outputs": [described(v) for v in outputs]})

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ....spaces.exits.network import MultiExit
 from ....spaces.streaming import Streaming
 from ..base import Device
 from ..graph import Graph
+from ..stages import Stages
 from ..stream import Stream
 
 
@@ -38,6 +40,22 @@ class TfliteDevice(Device):
         from .runtime import run
 
         return run(content, features)
+
+    def convert_stages(
+        self, network: MultiExit, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]
+    ) -> dict[str, bytes]:
+        """A file a stage as TFLite, in the device's precision."""
+        from .stages import convert_stages
+
+        assert samples is not None or not self.quantises, "int8 stages need samples"
+        files = convert_stages(network, (1, *input_shape), self.precision, samples, labels, self.memory_rules)
+        return {self.stage_file_name(number): content for number, content in enumerate(files, 1)}
+
+    def open_stages(self, files: Sequence[bytes]) -> Stages:
+        """The files in LiteRT."""
+        from .stages import TfliteStages
+
+        return TfliteStages(files)
 
     def convert_stream(
         self, stream: Streaming, input_shape: Sequence[int], samples: np.ndarray | None, labels: Sequence[str]

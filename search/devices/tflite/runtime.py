@@ -46,17 +46,17 @@ class Interpreter:
 
 
 class Ends:
-    """How features as torch has them become what the first input reads, and what the first output holds, logits."""
+    """How features as torch has them become what the first input reads, and what one of the outputs holds, logits."""
 
-    def __init__(self, runtime: Any, metadata: Mapping[str, str]) -> None:
-        self.source, self.result = runtime.get_input_details()[0], runtime.get_output_details()[0]
+    def __init__(self, runtime: Any, metadata: Mapping[str, str], output: int = 0) -> None:
+        self.source, self.result = runtime.get_input_details()[0], runtime.get_output_details()[output]
         ends = json.loads(metadata.get(ENDS_KEY, "{}"))
         given = ends["inputs"][0]["torch_shape"] if ends else [int(size) for size in self.source["shape"]]
         self.example_shape = tuple(given[1:])
         """Of one example as torch has it, where the file says so."""
-        self._result_shape = tuple(ends["outputs"][0]["torch_shape"][1:]) if ends else (-1,)
-        self._source_layout = _layout(ends, "inputs", self.source["shape"])
-        self._result_layout = _layout(ends, "outputs", self.result["shape"])
+        self._result_shape = tuple(ends["outputs"][output]["torch_shape"][1:]) if ends else (-1,)
+        self._source_layout = _layout(ends, "inputs", 0, self.source["shape"])
+        self._result_layout = _layout(ends, "outputs", output, self.result["shape"])
 
     def rows(self, features: np.ndarray) -> np.ndarray:
         shape = tuple(int(size) for size in self.source["shape"])
@@ -184,9 +184,9 @@ def read_metadata(content: bytes) -> dict[str, str]:
     }
 
 
-def _layout(ends: dict[str, Any], side: str, shape: Sequence[int]) -> layouts.Layout:
+def _layout(ends: dict[str, Any], side: str, place: int, shape: Sequence[int]) -> layouts.Layout:
     if ends:
-        return tuple((int(size), int(stride)) for size, stride in ends[side][0]["layout"])
+        return tuple((int(size), int(stride)) for size, stride in ends[side][place]["layout"])
     sizes = [int(size) for size in shape]
     if side == "inputs" and len(sizes) == 4:  # TFLite images are channels last
         channels_first = [sizes[axis] for axis in (0, 3, 1, 2)]

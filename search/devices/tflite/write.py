@@ -4,7 +4,7 @@ Written with the classes that the TFLite schema generates; weights are aligned a
 microcontroller reads them where they lie in flash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ DTYPES = {"float32": "FLOAT32", "int8": "INT8", "int32": "INT32"}
 PADDINGS = {"SAME": 0, "VALID": 1}
 ACTIVATIONS = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3, "TANH": 4, "SIGN_BIT": 5}
 ENUMS: dict[str, dict[str, int]] = {"padding": PADDINGS, "fused_activation": ACTIVATIONS}
+Ends = tuple[Sequence[str], Sequence[str]]
+"""Names of inputs, and of outputs."""
 _ALIGNMENT = 16  # bytes; the schema's force_align of buffers
 
 
@@ -39,12 +41,14 @@ def write_tflite(
     constants: Mapping[str, np.ndarray],
     quantization: Mapping[str, Quantization],
     metadata: Mapping[str, str],
+    names: Ends | None = None,
 ) -> bytes:
     """The file of a lowered ``graph``.
 
     ``constants`` hold the values of its weights by name, ``quantization`` the scales of its tensors where they are
-    int8, ``metadata`` texts that are kept in the file under their names. The signature is "features" to "logits"; with
-    states, "features", "state0", "state1", … to "logits", "new_state0", …, in the order of the file.
+    int8, ``metadata`` texts that are kept in the file under their names. ``names`` are those of the signature's inputs
+    and outputs, in the order of the file: by default "features" to "logits"; with states, "features", "state0",
+    "state1", … to "logits", "new_state0", ….
     """
     schema = require(SCHEMA, EXTRA)
     flatbuffers = require("flatbuffers", EXTRA)
@@ -84,7 +88,7 @@ def write_tflite(
         description=b"repareto",
         buffers=buffers,
         metadata=notes,
-        signatureDefs=[_signature(schema, subgraph, has_states=bool(graph.states))],
+        signatureDefs=[_signature(schema, subgraph, names or _names(graph))],
     )
     builder = flatbuffers.Builder(1024 + sum(info.nbytes for info in graph.tensors.values() if info.name in constants))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -161,18 +165,20 @@ def _parameters(schema: Any, quantization: Quantization) -> Any:
     )
 
 
-def _signature(schema: Any, subgraph: Any, *, has_states: bool) -> Any:
-    def ends(name: str, state: str, places: list[int]) -> list[Any]:
-        if has_states:
-            names = state_names(name, state, len(places))
-        else:
-            names = [name] if len(places) == 1 else [f"{name}{number}" for number in range(len(places))]
-        return [
-            schema.TensorMapT(name=text.encode(), tensorIndex=place) for text, place in zip(names, places, strict=True)
-        ]
+def _names(graph: Graph) -> Ends:
+    if graph.states:
+        count = len(graph.inputs)
+        return state_names(INPUT_NAME, STATE, count), state_names(OUTPUT_NAME, NEW_STATE, count)
+    return _numbered(INPUT_NAME, len(graph.inputs)), _numbered(OUTPUT_NAME, len(graph.outputs))
 
-    return schema.SignatureDefT(
-        inputs=ends(INPUT_NAME, STATE, subgraph.inputs),
-        outputs=ends(OUTPUT_NAME, NEW_STATE, subgraph.outputs),
-        signatureKey=b"serving_default",
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}{number}" for number in range(count)]
+
+
+def _signature(schema: Any, subgraph: Any, names: Ends) -> Any:
+    inputs, outputs = (
+        [schema.TensorMapT(name=text.encode(), tensorIndex=place) for text, place in zip(texts, places, strict=True)]
+        for texts, places in zip(names, (subgraph.inputs, subgraph.outputs), strict=True)
     )
+    return schema.SignatureDefT(inputs=inputs, outputs=outputs, signatureKey=b"serving_default")

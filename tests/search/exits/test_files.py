@@ -1,13 +1,21 @@
 """Stages as files answer as torch does, and the runner leaves where the thresholds say."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from repareto.search.exits.files import stage_files, staged_difference, write_stages
+from repareto.search.devices.host.onnx_stages import OnnxStages, quantise_stages
+from repareto.search.exits.files import (
+    bundled,
+    refuse_other_stages,
+    staged_difference,
+    unbundled,
+    write_joined,
+)
 from repareto.search.exits.runner import StagedModel, read_manifest
 from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
@@ -16,18 +24,16 @@ from repareto.trainers.exits.answers import exit_logits
 from repareto.trainers.exits.policies import POLICIES
 from repareto.trainers.exits.temperature import softmax
 from repareto.trainers.exits.thresholds import exits_taken
+from tests.search.exits.exports import LABELS, export_stages, float_stages, fused_network
 from tests.spaces.exits.test_network import SHAPE, X, network
 from tests.spaces.networks import randomise_norms
 
-LABELS = ["a", "b", "c", "d"]
 TEMPERATURES = [0.7, 1.5, 1.0]
 
 
 @pytest.fixture(scope="module")
 def fused() -> MultiExit:
-    model = fused_copy(randomise_norms(network(head="conv").eval()))
-    assert isinstance(model, MultiExit)
-    return model
+    return fused_network()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +48,7 @@ def export(fused: MultiExit, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"policy": "entropy", "thresholds": [None, None], "rates": [0.0, 0.0, 1.0]},
     ]
     details = {"temperatures": TEMPERATURES, "points": points, "chosen": 0}
-    exits = write_stages(fused, details, X, LABELS, folder)
-    write_manifest(folder, exits)
+    write_manifest(folder, export_stages(fused, details, X, LABELS, folder))
     return folder
 
 
@@ -57,26 +62,31 @@ def write_manifest(folder: Path, exits: dict[str, Any], **changes: Any) -> None:
 
 
 def test_files_answer_as_torch_does_for_any_batch(fused: MultiExit) -> None:
-    files = stage_files(fused, SHAPE)
+    files = float_stages()
     assert len(files) == 3
     for count in (1, 2, 5):
-        assert staged_difference(files, fused, X[:count]) < 1e-5
+        assert staged_difference(OnnxStages(files), fused, X[:count]) < 1e-5
     other = fused_copy(randomise_norms(network(head="conv").eval(), seed=9))
     assert isinstance(other, MultiExit)
-    assert staged_difference(files, other, X) > 1e-3
+    assert staged_difference(OnnxStages(files), other, X) > 1e-3
     with pytest.raises(UserError, match="the stages' outputs differ from torch's"):
-        write_stages(_Lying(fused), {"points": []}, X, LABELS, Path("nowhere"))
+        refuse_other_stages(OnnxStages(files), other, X)
 
 
-class _Lying(MultiExit):
-    """Exports one thing and says another."""
-
-    def __init__(self, network: MultiExit) -> None:
-        super().__init__(list(network.segments), list(network.heads))  # type: ignore[arg-type]
-        self.eval()
-
-    def answers(self, x):
-        return tuple(logits + 1 for logits in super().answers(x))
+def test_int8_stages_are_smaller_and_answer_nearly_the_same(fused: MultiExit) -> None:
+    rng = np.random.default_rng(0)
+    samples, others = rng.standard_normal((2, 150, *SHAPE))
+    files = float_stages()
+    quantised = quantise_stages(files, samples)
+    before, after = OnnxStages(files).all_answers(others), OnnxStages(quantised).all_answers(others)
+    np.testing.assert_allclose(before, exit_logits(fused, others), atol=1e-4)
+    assert before.shape == after.shape == (150, 3, 4)
+    for number in range(3):
+        difference = np.abs(after[:, number] - before[:, number]).mean() / np.abs(before[:, number]).mean()
+        assert 0 < difference < 0.1
+    named = dict(zip("abc", quantised, strict=True))
+    assert unbundled(bundled(named)) == named
+    assert bundled(named) == bundled(named)
 
 
 @pytest.mark.parametrize("point", [0, 1, 2])
@@ -108,7 +118,9 @@ def test_an_early_answer_runs_no_later_stage(export: Path, monkeypatch: pytest.M
             ran.append(self.number)
             return self.session.run(*given)
 
-    monkeypatch.setattr(model, "_sessions", [Counted(n, s) for n, s in enumerate(model._sessions, 1)])
+    stages = model._stop_early._stages
+    assert isinstance(stages, OnnxStages)
+    monkeypatch.setattr(stages, "_sessions", [Counted(n, s) for n, s in enumerate(stages._sessions, 1)])
     for features in X.numpy():
         ran.clear()
         assert model(features).exit == len(ran)
@@ -117,10 +129,26 @@ def test_an_early_answer_runs_no_later_stage(export: Path, monkeypatch: pytest.M
 
 def test_what_the_manifest_says_of_time(export: Path) -> None:
     exits = read_manifest(export)["exits"]
-    times = exits["measured_latency_up_to_us"]
-    assert 0 < times[0] < times[1] < times[2]
+    times = exits["latency_up_to_us"]
+    assert 0 < times[0] < times[1] < times[2] and exits["latency_method"] == "estimated"
     point = exits["points"][0]
-    assert point["measured_expected_latency_us"] == pytest.approx(0.5 * times[0] + 0.5 * times[2])
+    assert point["expected_latency_of_files_us"] == pytest.approx(0.5 * times[0] + 0.5 * times[2])
+    assert len(exits["joined"]["measured_latency_at_exit_us"]) == 3
+
+
+def test_one_file_of_all_stages_has_to_answer_as_they_do(export: Path, tmp_path: Path) -> None:
+    exits = read_manifest(export)["exits"]
+    assert exits["joined"]["largest_difference_from_stages"] < 1e-12 and (export / exits["joined"]["file"]).exists()
+
+    class Lying(OnnxStages):
+        def answers(self, features: np.ndarray) -> Iterator[np.ndarray]:
+            return (logits * 1.01 for logits in super().answers(features))
+
+    for name in exits["stages"]:
+        (tmp_path / name).write_bytes((export / name).read_bytes())
+    with pytest.raises(UserError, match=r"exits.onnx: differs from the stages by"):
+        write_joined(exits, Lying(float_stages()), LABELS, X.numpy(), tmp_path)
+    assert not (tmp_path / "exits.onnx").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from repareto.spaces.exits.network import AllAnswers
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.layers import Grouped
 from repareto.spaces.space import load_space
@@ -18,6 +19,7 @@ from repareto.spaces.sparsity.widths import widths_of
 from tests.spaces.networks import randomise_norms
 
 NAMES = ("repcnn", "bc_resnet", "ds_cnn", "matchboxnet", "mixed_kernels", "tc_resnet8")
+WITH_EXITS = {f"{name} with exits": name for name in ("repcnn", "ds_cnn", "mixed_kernels")}
 BANDS, FRAMES = 40, 13
 # A network that fails does so at any size; making it smaller would take minutes.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -27,7 +29,9 @@ TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
 def fused_network(name: str, seed: int, dtype: torch.dtype = torch.float64) -> nn.Module:
     torch.manual_seed(seed)
     narrow = {"repcnn": {"width": [4, 16], "stages": [1, 2]}, "bc_resnet": {"width": 8}, "matchboxnet": {"blocks": 2}}
-    space = load_space({"name": name, **narrow.get(name, {})})
+    exits = {"exits": {"count": [1, 3]}} if name in WITH_EXITS else {}
+    name = WITH_EXITS.get(name, name)
+    space = load_space({"name": name, **narrow.get(name, {}), **exits})
     network = space.build(space.draw(random.Random(seed)), (BANDS, FRAMES), 4).eval()
     return fused_copy(randomise_norms(network, seed).to(dtype))
 
@@ -52,11 +56,11 @@ def masked(fused: nn.Module, shape: tuple[int, ...], share: float, seed: int, *,
 def difference(one: nn.Module, other: nn.Module, shape: tuple[int, ...]) -> float:
     inputs = torch.randn(3, *shape, dtype=next(one.parameters()).dtype)
     with torch.no_grad():
-        left, right = one(inputs), other(inputs)
+        left, right = AllAnswers(one)(inputs), AllAnswers(other)(inputs)
     return float((left - right).abs().max() / left.abs().max())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *WITH_EXITS])
 @settings(max_examples=6, deadline=None, phases=PHASES)
 @given(seed=st.integers(0, 2**16), share=st.sampled_from([0.3, 0.7, 0.95]), dtype=st.sampled_from(list(TOLERANCES)))
 def test_sliced_equals_masked(name: str, seed: int, share: float, dtype: torch.dtype) -> None:
@@ -72,7 +76,7 @@ def test_sliced_equals_masked(name: str, seed: int, share: float, dtype: torch.d
     assert [p.shape for p in skeleton.state_dict().values()] == [p.shape for p in sliced.state_dict().values()]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *WITH_EXITS])
 @settings(max_examples=4, deadline=None, phases=PHASES)
 @given(seed=st.integers(0, 2**16))
 def test_what_a_silent_channel_still_gives_is_not_lost(name: str, seed: int) -> None:

@@ -81,8 +81,3 @@ def test_what_cannot_be_asked_for(settings: Any, message: str) -> None:
     with pytest.raises(UserError) as raised:
         load_space({"name": "ds_cnn", "sparsity": settings})
     assert str(raised.value).startswith(message)
-
-
-def test_a_network_with_early_exits_cannot_be_sparse() -> None:
-    with pytest.raises(UserError, match="a network with early exits cannot be sparse"):
-        load_space({"name": "repcnn", "exits": {"count": 1}, "sparsity": {"method": "magnitude"}})

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from repareto.spaces.branches import BranchedConv, ConvShape, Topology
+from repareto.spaces.exits.heads import head
+from repareto.spaces.exits.network import MultiExit, fuse_all_answers
 from repareto.spaces.fusion import fuse
 from repareto.spaces.layers import normed_conv
 from repareto.spaces.sparsity.slicing import slice_to_shipped
@@ -32,16 +34,20 @@ def small_model() -> nn.Module:
     )  # fmt: skip
 
 
-def trainer_of(method: str, granularity: str, levels: tuple[float, ...] = (0.7,), seed: int = 0) -> SupervisedTrainer:
+def trainer_of(
+    method: str, granularity: str, levels: tuple[float, ...] = (0.7,), seed: int = 0, model: nn.Module | None = None
+) -> SupervisedTrainer:
     sparsifier = sparsifier_of(Sparsity(method, granularity, levels))
-    model = small_model()
+    model = model or small_model()
     torch.manual_seed(seed)
     config = TrainingConfig(epochs=EPOCHS, batch_size=16, learning_rate=1e-2)
     return SupervisedTrainer(model, small_dataset(), config, seed=seed, sparsifier=sparsifier)
 
 
-def trained(method: str, granularity: str, levels: tuple[float, ...] = (0.7,)) -> nn.Module:
-    trainer = trainer_of(method, granularity, levels)
+def trained(
+    method: str, granularity: str, levels: tuple[float, ...] = (0.7,), model: nn.Module | None = None
+) -> nn.Module:
+    trainer = trainer_of(method, granularity, levels, model=model)
     for _ in range(EPOCHS):
         trainer.train_epoch()
     return trainer.model.eval()
@@ -88,6 +94,26 @@ def test_channels_can_be_sliced_as_many_as_asked(method: str) -> None:
     assert report.ok
     assert [sliced[index].out_channels for index in (1, 3, 5, 7)] == [2, 2, 2, 2]
     assert sliced[11].in_features == 20
+
+
+@pytest.mark.parametrize(("method", "granularity"), [("csp", WEIGHT), ("magnitude", CHANNEL), ("l0", CHANNEL)])
+def test_the_heads_of_early_exits_are_sparse_too(method: str, granularity: str) -> None:
+    layers = list(small_model())
+    network = MultiExit([nn.Sequential(*layers[:5]), nn.Sequential(*layers[5:])], [head("conv", (8, 1, 10), 3)])
+    model = trained(method, granularity, (0.7,), model=network)
+    samples = torch.randn(8, 4, 10)
+    fused, report = fuse_all_answers(model, samples)
+    assert report.ok and isinstance(fused, MultiExit)
+    if granularity == WEIGHT:
+        kernels = [
+            weight for name, weight in fused.named_parameters() if name in ("heads.0.1.weight", "heads.0.5.weight")
+        ]
+        assert [int((kernel != 0).sum()) for kernel in kernels] == [kept_count(64, 0.7), kept_count(24, 0.7)]
+        return
+    sliced, report = slice_to_shipped(model, fused, samples, (0.7,))
+    assert report.ok
+    depthwise, pointwise, _, _, _, classifier = sliced.heads[0]
+    assert (depthwise.groups, pointwise.in_channels, pointwise.out_channels, classifier.in_features) == (2, 2, 2, 2)
 
 
 def test_what_is_taken_out_is_not_any() -> None:

@@ -1,0 +1,47 @@
+"""What commands share: options, the study that a name means, and how they speak."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..ledger import Ledger
+
+Store = Annotated[
+    str | None,
+    typer.Option(help="Folder or bucket of the study; the environment variable REPARETO_STORE or `runs` by default."),
+]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option("--ledger", help="PostgreSQL database; REPARETO_LEDGER, or SQLite in the store, by default."),
+]
+StudyName = Annotated[str, typer.Argument(help="Name of the study.")]
+
+
+def example(text: str) -> str:
+    """The last line of a command's help."""
+    return f"Example: `{text}`"
+
+
+def open_ledger(study: str, store: str | None, ledger_url: str | None) -> Ledger:
+    from ..addresses import default_store, ledger_address
+    from ..ledger import Ledger
+
+    return Ledger.open(ledger_address(store or default_store(), ledger_url), study)
+
+
+def print_json(data: object) -> None:
+    import json
+
+    print(json.dumps(data, indent=2))
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def say_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

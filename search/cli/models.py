@@ -1,0 +1,126 @@
+"""Commands on a model that was found: take it out of its study, run it, and adapt it to a user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...spaces.errors import UserError
+from ...spaces.imports import make_importable
+from .common import LedgerUrl, Store, StudyName, example, open_ledger, say, say_to_stderr
+
+if TYPE_CHECKING:
+    from ..objectives import Budget
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("repareto export keywords --out wakeup --max latency=2ms --max peak_memory=64KiB"))
+def export(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
+    max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
+    store: Store = None,
+    ledger_url: LedgerUrl = None,
+) -> None:
+    """Write the best feasible fused model, checked in its runtime, and register it in MLflow as the champion."""
+    from ..choose import choose
+    from ..export import export_trial
+    from ..finish import register
+    from ..run import read_results, stored_config
+
+    ledger = open_ledger(study, store, ledger_url)
+    make_importable(*ledger.header()["import_folders"], ".")
+    config = stored_config(ledger, store)
+    # What was estimated to hold a budget may have been measured not to.
+    bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
+    record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
+    manifest = export_trial(ledger, config, record, out, force=force)
+    latency = manifest["profile"]["measured"]["latency_us"]
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    say(f"wrote trial {record.number} to {out}: {told} on {config.device}")
+    say(register(ledger, config, record, out / "model.onnx"))
+
+
+def _bounds(texts: list[str]) -> list[Budget]:
+    from ..objectives import Budget
+
+    bounds = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f'--max "{text}": not of the form objective=bound (try --max latency=2ms)')
+        bounds.append(Budget.parse(name.strip(), value))
+    return bounds
+
+
+@commands.command(epilog=example("repareto stream kws recording.wav --threshold 0.8"))
+def stream(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote, of a space with `padding: causal`.")],
+    sound: Annotated[str, typer.Argument(help="A WAV or FLAC file, or `-`: raw 16-bit mono samples from a pipe.")],
+    rate: Annotated[int | None, typer.Option(min=1000, help="Samples a second of a pipe; the model's own.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Score from which a word counts, 0 to 1.")] = None,
+    smoothing: Annotated[int | None, typer.Option(min=1, help="Hops over which scores are averaged.")] = None,
+    pause: Annotated[str | None, typer.Option(help="After a detection nothing is detected for, such as `1s`.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Listen to a sound with an exported streaming model, and print each detection with its time and score."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from ..listen import Listener, blocks_of, pause_seconds
+
+    given = {
+        "threshold": threshold,
+        "smoothing_hops": smoothing,
+        "pause_seconds": None if pause is None else pause_seconds(pause),
+    }
+    listener = Listener(folder, **{name: value for name, value in given.items() if value is not None})
+    detections = 0
+    for found in listener.listen(blocks_of(sound, rate, listener.sample_rate_hz)):
+        detections += 1
+        print(dumps(asdict(found)) if json else f"{found.seconds:9.2f} s  {found.word}  {found.score:.2f}", flush=True)
+    for remark in listener.remarks():
+        say_to_stderr(remark)
+    say_to_stderr(f"{detections} detections of {', '.join(listener.words)} in {listener.heard_seconds:.1f} s")
+
+
+@commands.command(epilog=example("repareto predict kws recording.wav"))
+def predict(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote.")],
+    files: Annotated[list[Path], typer.Argument(help="WAV or FLAC files, or features as `.npy`.")],
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of early exits; the exported one.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Say what is in each file, with an exported classifier; one with early exits stops as soon as it is sure."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from ..exits.runner import StagedModel, read_manifest
+    from ..predict import features_of
+
+    manifest = read_manifest(folder)
+    model = StagedModel(folder, operating_point)
+    for path in files:
+        answer = model(features_of(path, manifest))
+        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
+        print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
+
+
+@commands.command(epilog=example("repareto personalize kws --data recordings --labels 30"))
+def personalize(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote of a trial with early exits.")],
+    data: Annotated[Path, typer.Option(help="A user's recordings: `<label>/<file>`, and files without a label.")],
+    labels: Annotated[int | None, typer.Option(min=0, help="Labels to learn from; all by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws which recordings only test.")] = 0,
+) -> None:
+    """Adapt an export's early exits to one user, and print accuracy, exit rates and cost before and after."""
+    from ..exits.personalize import personalize as adapt
+    from ..tables import print_personalised
+
+    print_personalised(adapt(folder, data, labels=labels, seed=seed, say=say_to_stderr))
