@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 
 from .facts import StudyFacts
 from .front_files import TABLES, FrontFiles
@@ -140,7 +149,20 @@ class MlflowRuns:
 
     def _new_parent(self) -> Any:
         tags = {STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, "role": "study"}
-        return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
+        self._write_dataset(run.info.run_id)
+        return run
+
+    def _write_dataset(self, run_id: str) -> None:
+        """Say what a run was trained on; one that says so already keeps it."""
+        facts = self._facts
+        if not facts.data:
+            return
+        source = json.dumps({"uri": str(facts.source.get("folder", facts.source.get("source", "")))})
+        profile = json.dumps({"labels": len(facts.data["labels"]), **facts.data["examples"]})
+        dataset = Dataset(facts.data["name"], facts.data_digest, "local", source, profile=profile)
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
     def _read_children(self, runs: Sequence[Any]) -> None:
         self._children: dict[int, _Child] = {}
@@ -288,13 +310,14 @@ class MlflowRuns:
         return self._children[number].run_id
 
     def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
-        """Write what was measured on the file that ships, and how far off the estimates were."""
+        """Write what was measured on the file that ships, how far off estimates were, and what it was trained on."""
         # At the trial's end, so that writing it again changes nothing.
         assert record.ended is not None
         timestamp, step = int(record.ended * 1000), len(record.curve)
         values = {f"measured.{name}": value for name, value in measured_figures(profile).items()}
         values |= {f"estimate_error.{name}": error for name, error in estimate_errors(record.profile, profile).items()}
         self._log(self.run_id(record.number), [Metric(*item, timestamp, step) for item in values.items()], [], [])
+        self._write_dataset(self.run_id(record.number))
 
     def write_file(self, number: int, path: Path) -> None:
         """Write a file of a trial under its own name."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,13 @@ def test_exits(tmp_path):
     for row in document["rows"]:
         assert abs(sum(row["rates"]) - 1) < 1e-9
         assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
+
+
+def test_front(tmp_path):
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium on this machine")
+    document = publish("front", tmp_path)
+    names = ("page_megabytes", "interactive_seconds", "update_seconds", "command_seconds", "export_seconds")
+    check_claims(document, *(f"front.{name}" for name in names))
+    # Each of 36 models in full and 12 stopped ones is in three pairs of objectives, 12 rejected ones are in one.
+    assert {row["points"] for row in document["rows"] if row["what"] == "page"} == {3 * 48 + 12}

@@ -18,6 +18,9 @@ GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
 # A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
 PLACES = {"--store": ("option", False), "--ledger": ("option", False)}
 COMMANDS = {
+    "init": {"config": ("argument", True), "--force": ("flag", False)},
+    "doctor": dict(PLACES),
+    "schema": {},
     "search": {
         "config": ("argument", True),
         "--set": ("option", False),
@@ -47,6 +50,14 @@ COMMANDS = {
         "--html": ("option", False),
         **PLACES,
         "--address": ("option", False),
+    },
+    "report": {"study": ("argument", True), "--out": ("option", True), **PLACES},
+    "compare": {
+        "studies": ("argument", True),
+        "--html": ("option", False),
+        "--json": ("flag", False),
+        "--log": ("flag", False),
+        **PLACES,
     },
     "export": {
         "study": ("argument", True),
