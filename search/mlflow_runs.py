@@ -33,6 +33,7 @@ from mlflow.entities import (
 
 from .facts import StudyFacts
 from .front_files import TABLES, FrontFiles
+from .mlflow_points import curve_metrics, figure_metrics
 from .pages.note import front_note
 from .pages.rows import trial_name
 from .records import State, TrialRecord, estimate_errors, measured_figures, profile_figures
@@ -204,12 +205,12 @@ class MlflowRuns:
         params: list[Param] = []
         if child.epochs is None:
             params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
-        metrics = list(_curve_metrics(record, child.epochs or 0))
+        metrics = list(curve_metrics(record, child.epochs or 0))
         tags = self._state_tags(record)
         if record.ended is None:
             tags[EPOCHS_TAG] = str(len(record.curve))
         else:
-            metrics += _figure_metrics(record)
+            metrics += figure_metrics(record)
         fresh = [RunTag(name, text) for name, text in tags.items() if child.tags.get(name) != text]
         self._log(child.run_id, metrics, params, fresh)
         child.epochs = len(record.curve)
@@ -340,27 +341,3 @@ class MlflowRuns:
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:
     return run.info.status != "RUNNING", len(run.data.tags), len(run.data.metrics), run.info.run_id
-
-
-def _curve_metrics(record: TrialRecord, written: int) -> Iterable[Metric]:
-    for epoch, point in enumerate(record.curve[written:], written + 1):
-        # The same whenever it is written.
-        seconds = sum(earlier.seconds for earlier in record.curve[:epoch])
-        timestamp = int(1000 * (record.started + seconds))
-        for name, value in point._asdict().items():
-            yield Metric(f"epoch.{name}", value, timestamp, epoch)
-
-
-def _figure_metrics(record: TrialRecord) -> list[Metric]:
-    figures = record.measurement.figures if record.measurement else profile_figures(record.profile)
-    assert record.ended is not None
-    timestamp, step = int(record.ended * 1000), len(record.curve)
-    metrics = [Metric(name, float(value), timestamp, step) for name, value in figures.items()]
-    if record.measurement:
-        metrics += [
-            Metric(name, float(getattr(record.measurement, name)), timestamp, step)
-            for name in ("train_seconds", "branched_parameters")
-        ]
-        difference = record.measurement.fusion["largest_relative_difference"]
-        metrics.append(Metric("fusion.largest_relative_difference", difference, timestamp, step))
-    return metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def config_text(answers: Answers, path: Path) -> str:
     ]  # fmt: skip
     lines = [
         f"# repareto search {path.name}",
-        f"study: {path.stem}",
+        # Quoted, for YAML has words of its own.
+        f"study: {json.dumps(path.stem)}",
         "seed: 0",
         "",
         "data:",
@@ -112,7 +114,10 @@ def _claims_latency(name: str) -> bool:
 
 def _data(answers: Answers) -> list[str]:
     if answers.data == "recordings":
-        return ["  source: speech_commands   # one subfolder a word, WAV or FLAC", f"  folder: {answers.folder}"]
+        return [
+            "  source: speech_commands   # one subfolder a word, WAV or FLAC",
+            f"  folder: {json.dumps(answers.folder)}",
+        ]
     return [f"  source: {answers.data}"]
 
 

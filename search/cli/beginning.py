@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +22,11 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Ask five questions and write a commented config to search with. Enter takes the answer in brackets."""
-    from ..config import ConfigFile
+    from ..config import STUDY_NAME, ConfigFile
     from ..questions import ask_all, config_text
 
+    if not re.match(STUDY_NAME, config.stem):
+        raise UserError(f'{config}: "{config.stem}" would be the study\'s name, which has letters, digits and ._- only')
     if config.exists() and not force:
         raise UserError(f"{config}: exists already (choose another name, or --force)")
     text = config_text(ask_all(_ask), config)

@@ -285,7 +285,7 @@ def test_a_missing_store(refused, tmp_path: Path, command: tuple[str, ...]) -> N
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o")])
 def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
-    assert refused(*command) == 'study "x" is not in runs (there: study)'
+    assert refused(*command) == 'study "x" is not in runs (known: study)'
 
 
 @pytest.mark.usefixtures("store")
