@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +196,13 @@ def test_personalization(tmp_path):
         by_method["labels and pseudo-labels"], by_method["fine-tuning, last exit alone"], strict=True
     ):
         assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
+
+
+def test_front(tmp_path):
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium on this machine")
+    document = publish("front", tmp_path)
+    names = ("page_megabytes", "interactive_seconds", "update_seconds", "command_seconds", "export_seconds")
+    check_claims(document, *(f"front.{name}" for name in names))
+    # Each of 36 models in full and 12 stopped ones is in three pairs of objectives, 12 rejected ones are in one.
+    assert {row["points"] for row in document["rows"] if row["what"] == "page"} == {3 * 48 + 12}

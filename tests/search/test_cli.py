@@ -18,6 +18,9 @@ GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
 # A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
 PLACES = {"--store": ("option", False), "--ledger": ("option", False)}
 COMMANDS = {
+    "init": {"config": ("argument", True), "--force": ("flag", False)},
+    "doctor": dict(PLACES),
+    "schema": {},
     "search": {
         "config": ("argument", True),
         "--set": ("option", False),
@@ -47,6 +50,14 @@ COMMANDS = {
         "--html": ("option", False),
         **PLACES,
         "--address": ("option", False),
+    },
+    "report": {"study": ("argument", True), "--out": ("option", True), **PLACES},
+    "compare": {
+        "studies": ("argument", True),
+        "--html": ("option", False),
+        "--json": ("flag", False),
+        "--log": ("flag", False),
+        **PLACES,
     },
     "export": {
         "study": ("argument", True),
@@ -293,7 +304,7 @@ def test_a_missing_store(refused, tmp_path: Path, command: tuple[str, ...]) -> N
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o")])
 def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
-    assert refused(*command) == 'study "x" is not in runs (there: study)'
+    assert refused(*command) == 'study "x" is not in runs (known: study)'
 
 
 @pytest.mark.usefixtures("store")
