@@ -27,8 +27,10 @@ from .checkpoints import delete_checkpoints
 from .cluster import Places, connect
 from .config import WorkersSection
 from .files import MEASUREMENT, Files, trial_folder
+from .ray_teacher import train_teacher
 from .records import EpochPoint, Loss, Measurement, State
 from .study import Study
+from .teacher import has_teacher
 from .worker import CandidateTrainable, Job
 
 logger = logging.getLogger("repareto")
@@ -256,6 +258,8 @@ def run_on_ray(
     places = Places(workers)
     gpus = places.gpus_a_trial
     job = replace(job, device="cuda" if gpus > 0 else "cpu")
+    if has_teacher(job.space):
+        train_teacher(study, job, datasets, {"num_cpus": workers.cpus, "num_gpus": gpus}, say)
     trouble = Trouble()
     searcher = StudySearcher(study, job.study_folder, trouble, places.now)
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:

@@ -302,7 +302,7 @@ def print_personalised(report: Personalised) -> None:
         table.add_row("the last alone", f"{100 * report.last_error:.1f} %", "", cost)
         Console().print(table)
     for number in report.off:
-        print(f"exit {number} is off: it is not as often right as the last one, as far as can be told")
+        print(f"exit {number} is off: it would lose right answers of the last one, as far as can be told")
     macs, fine_tuning = report.cost.macs / 1e6, report.fine_tuning_macs / 1e6
     print(
         f"learnt from {report.labelled} labels and {report.pseudo_labelled} pseudo-labels: {macs:.4g} M MACs and "

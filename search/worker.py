@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ray import tune
 
+from ..spaces.distillation import SELF, TEACHER, Distillation
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
 from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
+from ..trainers.distillation import SELF_SCHEDULE, distiller_of
 from ..trainers.judgement import Judgement
 from ..trainers.sparsity import sparsifier_of
+from ..trainers.sparsity.schedule import Gradual
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .exits.bounds import Bounds
@@ -29,6 +32,7 @@ from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 from .shipping import Shipping
 from .tasks import task_of
+from .teacher import has_teacher, teacher_of
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -81,16 +85,18 @@ class CandidateTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Return the curve so far, and at the end the measurement; ``notes`` are for the user."""
-        with _ended_after(self._job.epoch_timeout_seconds * self._epochs_of_this_step()):
+        with ended_after(self._job.epoch_timeout_seconds * self._epochs_of_this_step()):
             result = self._guarded_step()
         notes, self._notes = self._notes, []
         return {**result, "notes": json.dumps(notes)}
 
     def _epochs_of_this_step(self) -> int:
-        """Return how many epochs the step may take: the last one also fine-tunes."""
+        """Return how many epochs the step may take: the last one also fine-tunes, the first may miss its teacher."""
         trainer = self._trainer
         is_last = trainer is None or trainer.epoch + 1 >= trainer.config.epochs
-        return 1 + (self._job.training.quantization_aware_epochs if is_last else 0)
+        training = self._job.training
+        lost_teacher = training.epochs if trainer is None and has_teacher(self._job.space) else 0
+        return 1 + (training.quantization_aware_epochs if is_last else 0) + lost_teacher
 
     def _guarded_step(self) -> dict[str, Any]:
         try:
@@ -143,13 +149,23 @@ class CandidateTrainable(tune.Trainable):
 
     def _start(self) -> SupervisedTrainer:
         job, dataset = self._job, self._dataset
+        distillation = Distillation.of(self._candidate)
+        distiller = None
+        if distillation is not None:
+            # Before anything is drawn for the candidate: a teacher that is lost is trained again.
+            teacher = teacher_of(job, dataset, self._notes.append) if distillation.source == TEACHER else None
+            distiller = distiller_of(distillation, teacher)
         seed = candidate_seed(job.seed, self._number)
         torch.manual_seed(seed)
         model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
         config = job.training.overridden(self._candidate.training())
         sparsity = Sparsity.of(self._candidate.sparsity())
-        sparsifier = None if sparsity is None else sparsifier_of(sparsity)
-        trainer = SupervisedTrainer(model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier)
+        learns_from_itself = distillation is not None and distillation.source == SELF
+        schedule = SELF_SCHEDULE if learns_from_itself else Gradual()
+        sparsifier = None if sparsity is None else sparsifier_of(sparsity, schedule)
+        trainer = SupervisedTrainer(
+            model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier, distiller=distiller
+        )
         saved = self._checkpoints.newest(self._notes.append)
         if saved is not None:
             trainer.load_state_dict(saved["trainer"])
@@ -195,7 +211,7 @@ class CandidateTrainable(tune.Trainable):
 
 
 @contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
+def ended_after(seconds: float) -> Iterator[None]:
     """End this process when the block takes longer, with a trace of all threads in the worker's log.
 
     The watchdog does not wait for Python, so code that hangs in a library is ended as well.

@@ -25,6 +25,8 @@ SPARSITY = "sparsity"
 SPARSITY_PREFIX = SPARSITY + "."
 EXITS = "exits"
 EXITS_PREFIX = EXITS + "."
+DISTILLATION = "distillation"
+DISTILLATION_PREFIX = DISTILLATION + "."
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,10 @@ class Candidate(Mapping[str, Value]):
         """Return the parameters ``exits.*``, without their prefix: see :class:`.exits.space.WithExits`."""
         return self._below(EXITS_PREFIX)
 
+    def distillation(self) -> dict[str, Value]:
+        """Return the parameters ``distillation.*``, without their prefix: see :class:`.distillation.Distillation`."""
+        return self._below(DISTILLATION_PREFIX)
+
     def _below(self, prefix: str) -> dict[str, Value]:
         return {key.removeprefix(prefix): value for key, value in self.items_sorted if key.startswith(prefix)}
 
@@ -322,38 +328,45 @@ WRAPPERS = {
     EXITS: "repareto.spaces.exits.space:WithExits",
     FRONT_END: "repareto.spaces.front_end:WithFrontEnd",
     SPARSITY: "repareto.spaces.sparsity.space:WithSparsity",
+    DISTILLATION: "repareto.spaces.distillation:WithDistillation",
 }
 """By the key of a config's ``space`` that asks for one, the innermost first."""
 
 
-def load_space(settings: Mapping[str, Any]) -> SearchSpace:
+def load_space(settings: Mapping[str, Any], place: str = "space") -> SearchSpace:
     """Return the space ``settings["name"]``, built in or ``package.module:Class``, narrowed by the other settings.
 
-    The keys of ``WRAPPERS`` add dimensions to any space.
-    Raises :class:`UserError` that names the setting, its value and what would be admitted.
+    The keys of ``WRAPPERS`` add dimensions to any space. Raises :class:`UserError` that names the setting, under
+    ``place``, its value and what would be admitted.
     """
     name = settings["name"]
     cls = load_class(name, BUILT_IN, "space")
     if not (issubclass(cls, SearchSpace) and dataclasses.is_dataclass(cls)):
         raise UserError(f"space {name!r} is not a dataclass derived from repareto.spaces.SearchSpace")
-    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-    changes: dict[str, Any] = {}
-    for key, setting in settings.items():
-        if key == "name" or key in WRAPPERS:
-            continue
-        if key not in defaults:
-            raise UserError(f"space.{key}: {name} has no such dimension ({nearest_hint(key, [*defaults, *WRAPPERS])})")
-        try:
-            default = defaults[key]
-            changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
-        except UserError as error:
-            raise UserError(f"space.{key}: {error}") from error
+    own = {key: setting for key, setting in settings.items() if key != "name" and key not in WRAPPERS}
+    changes = narrowed_fields(cls, own, name, place)
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [key for key in needed if key not in changes]:
-        raise UserError(f"space.{missing[0]}: this key is needed by {name}")
+        raise UserError(f"{place}.{missing[0]}: this key is needed by {name}")
     space: SearchSpace = cls(**changes)
     for key in WRAPPERS:
         if key in settings:
             wrapper: type[Wrapper] = load_class(key, WRAPPERS, "wrapper")
             space = wrapper.of(space, settings[key])
     return space
+
+
+def narrowed_fields(cls: type, settings: Mapping[str, Any], name: str, place: str) -> dict[str, Any]:
+    """Return the fields of a space's class that ``settings`` narrow or set; raises as :func:`load_space`."""
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    changes: dict[str, Any] = {}
+    for key, setting in settings.items():
+        if key not in defaults:
+            hint = nearest_hint(key, [*defaults, *WRAPPERS])
+            raise UserError(f"{place}.{key}: {name} has no such dimension ({hint})")
+        try:
+            default = defaults[key]
+            changes[key] = default.narrow(setting) if isinstance(default, Int | Float | Choice) else setting
+        except UserError as error:
+            raise UserError(f"{place}.{key}: {error}") from error
+    return changes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +18,28 @@ class TooFewStepsError(RuntimeError):
     """A network answers for fewer steps than a transcript needs: it can never learn that one."""
 
 
-class Loss(Protocol):
-    """A mean over a batch's examples, differentiable."""
-
-    def __call__(self, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor: ...
-
-
-DISTILLATION_TEMPERATURE = 2.0
+Answers = Sequence[tuple[float, Tensor]]
+"""Weights, which sum to 1, and logits, the last answer first."""
+TEMPERATURE = 2.0
+"""Of distillation (Hinton et al., arXiv 1503.02531)."""
 
 
-class CrossEntropy:
+class Loss(ABC):
+    """A mean over a batch's examples, differentiable. Of a network that answers early all answers count."""
+
+    def __call__(self, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
+        return self.of_answers(model, answers_of(model, features), labels)
+
+    @abstractmethod
+    def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
+        """Return the loss of what a model answered."""
+
+    @abstractmethod
+    def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """Return ``T^2 KL(softmax(teacher / T), softmax(logits / T))``, of which the logits alone learn."""
+
+
+class CrossEntropy(Loss):
     """Of logits (batch, classes) and classes (batch,).
 
     Of a network that answers early all answers count, by their weights. An early one may take a share of its loss from
@@ -37,29 +50,44 @@ class CrossEntropy:
     def __init__(self, label_smoothing: float) -> None:
         self._label_smoothing = label_smoothing
 
-    def __call__(self, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
-        (weight, last), *early = _weighted_answers(model, features)
+    def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
+        (weight, last), *early = answers
         share = model.distillation if isinstance(model, AnswersEarly) else 0.0
         parts = [weight * self._of(last, labels)]
         for weight, logits in early:
             parts.append(weight * (1 - share) * self._of(logits, labels))
             if share:
-                parts.append(weight * share * _distillation(logits, last.detach()))
+                parts.append(weight * share * self.divergence(logits, last, labels))
         return torch.stack(parts).sum()
+
+    def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        del labels
+        aims, tried = ((one / TEMPERATURE).log_softmax(1) for one in (teacher.detach(), logits))
+        return TEMPERATURE**2 * F.kl_div(tried, aims, reduction="batchmean", log_target=True)
 
     def _of(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
 
 
-class Ctc:
+class Ctc(Loss):
     """Connectionist temporal classification (Graves et al. 2006) of logits (batch, steps, tokens) and padded tokens.
 
     Each example counts by its loss a token. Of a network that answers early all answers count, by their weights.
     """
 
-    def __call__(self, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
-        parts = [weight * _ctc(logits, labels) for weight, logits in _weighted_answers(model, features)]
-        return torch.stack(parts).sum()
+    def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
+        del model
+        return torch.stack([weight * _ctc(logits, labels) for weight, logits in answers]).sum()
+
+    def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The same summed over steps, for each token that was said, as CTC is.
+
+        Where one of the two answers more often, its probabilities are averaged over the other's steps.
+        """
+        steps = min(logits.shape[1], teacher.shape[1])
+        aims, tried = (_log_probabilities(one, steps) for one in (teacher.detach(), logits))
+        by_example = F.kl_div(tried, aims, reduction="none", log_target=True).sum((1, 2))
+        return TEMPERATURE**2 * (by_example / (labels != BLANK).sum(1).clamp_min(1)).mean()
 
 
 def loss_of(dataset: Dataset, label_smoothing: float) -> Loss:
@@ -67,15 +95,18 @@ def loss_of(dataset: Dataset, label_smoothing: float) -> Loss:
     return Ctc() if dataset.transcription else CrossEntropy(label_smoothing)
 
 
-def _weighted_answers(model: nn.Module, features: Tensor) -> tuple[tuple[float, Tensor], ...]:
+def answers_of(model: nn.Module, features: Tensor) -> Answers:
+    """Return all that a model in training answers."""
     return model.weighted_answers(features) if isinstance(model, AnswersEarly) else ((1.0, model(features)),)
 
 
-def _distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    temperature = DISTILLATION_TEMPERATURE
-    aims = (teacher / temperature).log_softmax(1)
-    tried = (logits / temperature).log_softmax(1)
-    return temperature**2 * F.kl_div(tried, aims, reduction="batchmean", log_target=True)
+def _log_probabilities(logits: Tensor, steps: int) -> Tensor:
+    """Return logarithms (batch, steps, tokens) of probabilities at the temperature."""
+    softened = logits.float() / TEMPERATURE
+    if logits.shape[1] == steps:
+        return softened.log_softmax(2)
+    pooled = F.adaptive_avg_pool1d(softened.softmax(2).transpose(1, 2), steps)
+    return pooled.transpose(1, 2).clamp_min(1e-8).log()
 
 
 def _ctc(logits: Tensor, labels: Tensor) -> Tensor:

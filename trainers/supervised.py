@@ -17,10 +17,13 @@ from ..spaces.errors import UserError
 from .augment import Augment
 from .batches import batches_of_like_length, random_batches
 from .data.dataset import Dataset, Split
+from .distillation import Distiller
 from .losses import loss_of
 from .sparsity.base import Sparsifier
 
 SPARSIFIER_EXAMPLES = 256
+DISTILLATION_EXAMPLES = 2
+"""To see what shapes layers have."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class SupervisedTrainer:
     """Trains ``model`` on ``dataset.train`` with AdamW, a cosine schedule and label smoothing.
 
     All random numbers of the data order and of augmentation come from a generator seeded with ``seed``; the caller
-    seeds torch itself before it builds the model, for initial weights and dropout. A ``sparsifier`` changes the model.
+    seeds torch itself before it builds the model, for initial weights and dropout. A ``sparsifier`` changes the model,
+    a ``distiller`` what it learns from.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class SupervisedTrainer:
         seed: int,
         device: str = "cpu",
         sparsifier: Sparsifier | None = None,
+        distiller: Distiller | None = None,
     ) -> None:
         # Convolutions train faster in this order (benchmarks/LOG.md).
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -114,6 +119,10 @@ class SupervisedTrainer:
         if sparsifier is not None:
             sparsifier.start(model, self._some_examples(), steps)
             own_groups = sparsifier.parameter_groups(config.learning_rate)
+        self._distiller = distiller
+        if distiller is not None:
+            distiller.start(model, self._some_examples()[:DISTILLATION_EXAMPLES], steps)
+            own_groups = [*own_groups, *distiller.parameter_groups()]
         groups = _parameter_groups(model, config.weight_decay, own_groups)
         self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         warmup = max(1, round(steps * config.warmup_fraction))
@@ -128,11 +137,13 @@ class SupervisedTrainer:
         total = torch.zeros((), device=self.device)
         for features, labels in self._batches():
             with self._autocast():
-                loss = self._loss(self.model, features, labels)
+                loss = self._loss_of(features, labels)
             self._optimizer.zero_grad(set_to_none=True)
             self._with_penalty(loss).backward()
             self._optimizer.step()
             self._schedule.step()
+            if self._distiller is not None:
+                self._distiller.after_step()
             if self._sparsifier is not None:
                 self._sparsifier.after_step()
             total += loss.detach() * len(labels)
@@ -142,6 +153,11 @@ class SupervisedTrainer:
         if not math.isfinite(mean):
             raise TrainingDivergedError(f"the loss is {mean} in epoch {self.epoch}")
         return EpochResult(self.epoch, mean, time.perf_counter() - start)
+
+    def _loss_of(self, features: Tensor, labels: Tensor) -> Tensor:
+        if self._distiller is None:
+            return self._loss(self.model, features, labels)
+        return self._distiller.loss(self._loss, self.model, features, labels)
 
     def _with_penalty(self, loss: Tensor) -> Tensor:
         penalty = None if self._sparsifier is None else self._sparsifier.penalty()
@@ -184,6 +200,8 @@ class SupervisedTrainer:
         }
         if self._sparsifier is not None:
             state["sparsifier"] = self._sparsifier.state_dict()
+        if self._distiller is not None:
+            state["distiller"] = self._distiller.state_dict()
         if self.device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(self.device)
         return state
@@ -196,6 +214,8 @@ class SupervisedTrainer:
         self._schedule.load_state_dict(state["schedule"])
         if self._sparsifier is not None:
             self._sparsifier.load_state_dict(state["sparsifier"])
+        if self._distiller is not None:
+            self._distiller.load_state_dict(state["distiller"])
         self._generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch_generator"].cpu())
         if self.device.type == "cuda":

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ...spaces.errors import UserError
-from ...trainers.exits.adapt import UNKNOWN, adapt
+from ...trainers.data.dataset import NO_LABEL
+from ...trainers.exits.adapt import adapt
 from ...trainers.exits.operating_points import OperatingPoint, point_at
 from ...trainers.exits.personal import STEPS, Head, TrainingCost, fine_tuning_macs, head_training_cost
 from ...trainers.exits.temperature import softmax
@@ -24,6 +25,7 @@ from ..devices.host.onnx_runtime import make_session
 from ..devices.shipped import OUTPUT_NAME
 from ..files import write_atomically
 from ..predict import features_of
+from .joined import joined_onnx
 from .runner import MANIFEST, read_manifest
 
 FEWEST = 15
@@ -33,7 +35,7 @@ GLOBAL_KEY = "exits_of_all_users"
 
 @dataclass(frozen=True)
 class Recordings:
-    """What a user's folder holds: features (n, *input_shape), and classes (n,) or ``UNKNOWN``."""
+    """What a user's folder holds: features (n, *input_shape), and classes (n,) or ``NO_LABEL``."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -79,36 +81,33 @@ def personalize(
         raise UserError(
             f"{folder}: only ONNX stages in float32 can learn (export a trial of a study of host-onnxruntime)"
         )
-    heads = [_head_of(content) for content in files[:-1]]
-    seen, last_logits = _run(files, user.features)
-    last = softmax(last_logits, exits["temperatures"][-1])
-    used = np.where(np.isin(shown, labelled), user.labels[shown], UNKNOWN)
-    adapted = adapt(
-        heads, [own[shown] for own in seen], last[shown], used, 1 - exits["errors"][-1], rng=rng
-    )  # fmt: skip
-    temperatures = [*adapted.temperatures, exits["temperatures"][-1]]
+    heads = [_head_of(content) for content in files]
+    seen = _run(files, user.features)
+    used = np.where(np.isin(shown, labelled), user.labels[shown], NO_LABEL)
+    adapted = adapt(heads, [own[shown] for own in seen], exits["temperatures"][-1], used, rng=rng)
     truth, costs = user.labels[tested], exits["costs_up_to"][exits["cost_unit"]]
     unit = {"latency_us": "us", "macs": "MACs"}[exits["cost_unit"]]
 
     def told(heads: Sequence[Head], temperatures: Sequence[float], point: dict[str, Any]) -> OperatingPoint | None:
         if not len(tested):
             return None
-        logits = [*(head(own[tested]) for head, own in zip(heads, seen, strict=True)), last_logits[tested]]
+        logits = [head(own[tested]) for head, own in zip(heads, seen, strict=True)]
         chances = np.stack([softmax(*both) for both in zip(logits, temperatures, strict=True)], 1)
         return point_at(point["policy"], point["thresholds"], chances, truth, costs)
 
+    point = {"policy": "confidence", "thresholds": list(adapted.thresholds)}
     before = told(heads, exits["temperatures"], exits["points"][exits["chosen"]])
-    after = told(adapted.heads, temperatures, {"policy": "confidence", "thresholds": list(adapted.thresholds)})
+    last_alone = told(heads, exits["temperatures"], {"policy": "confidence", "thresholds": [None] * (len(heads) - 1)})
+    after = told(adapted.heads, adapted.temperatures, point)
     macs = round(exits["costs_up_to"]["macs"][-1])
     counts = tuple(head.weight.shape[1] for head in heads)
     passes = STEPS * adapted.passes
-    point = {"policy": "confidence", "thresholds": list(adapted.thresholds)}
-    new_files = [_with_head(content, head) for content, head in zip(files[:-1], adapted.heads, strict=True)]
-    _switch(folder, manifest, exits, new_files, temperatures, point)
+    new_files = [_with_head(content, head) for content, head in zip(files, adapted.heads, strict=True)]
+    _switch(folder, manifest, exits, new_files, adapted.temperatures, point)
     return Personalised(
         before,
         after,
-        float((last[tested].argmax(1) != truth).mean()) if len(tested) else None,
+        None if last_alone is None else last_alone.error,
         costs[-1],
         unit,
         head_training_cost(counts, passes, len(shown), macs, len(manifest["labels"])),
@@ -138,10 +137,10 @@ def read_recordings(folder: Path, manifest: dict[str, Any], say: Callable[[str],
             except UserError as error:
                 say(f"left out: {error}")
                 continue
-            labels.append(UNKNOWN if place == folder else known.index(place.name))
+            labels.append(NO_LABEL if place == folder else known.index(place.name))
     if len(features) < FEWEST:
         raise UserError(f"--data {folder}: has {len(features)} recordings that can be used; give {FEWEST} or more")
-    present = set(labels) - {UNKNOWN}
+    present = set(labels) - {NO_LABEL}
     if len(present) == 1:
         raise UserError(
             f"--data {folder}: all labels are {known[present.pop()]!r}, so that exits would learn to say nothing else "
@@ -152,7 +151,7 @@ def read_recordings(folder: Path, manifest: dict[str, Any], say: Callable[[str],
 
 def _split(labels: np.ndarray, most: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which recordings are learnt from, which only test, and which of the former show their label."""
-    known = rng.permutation(np.flatnonzero(labels != UNKNOWN))
+    known = rng.permutation(np.flatnonzero(labels != NO_LABEL))
     tested = known[: round(len(known) * TEST_SHARE)]
     shown = np.setdiff1d(np.arange(len(labels)), tested)
     return shown, np.sort(tested), known[len(tested) :][:most]
@@ -192,19 +191,19 @@ def _with_head(content: bytes, head: Head) -> bytes:
     return model.SerializeToString()
 
 
-def _run(files: Sequence[bytes], features: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the features (n, d) of each early head, and the last logits (n, c)."""
+def _run(files: Sequence[bytes], features: np.ndarray) -> list[np.ndarray]:
+    """Return the features (n, d) of each head."""
     x, seen = features, []
-    for content in files[:-1]:
+    for content in files:
         session = make_session(_with_features(content))
-        x, _, own = session.run(None, {session.get_inputs()[0].name: x})
+        *hidden, _, own = session.run(None, {session.get_inputs()[0].name: x})
         seen.append(own.astype(float))
-    session = make_session(files[-1])
-    return seen, session.run(None, {session.get_inputs()[0].name: x})[0].astype(float)
+        x = hidden[0] if hidden else x
+    return seen
 
 
 def _with_features(content: bytes) -> bytes:
-    """Return a stage that gives what its head's linear layer takes as a third output."""
+    """Return a stage that gives what its linear layer takes as one more output."""
     import onnx
 
     model = onnx.load_from_string(content)
@@ -221,15 +220,19 @@ def _switch(
     point: dict[str, Any],
 ) -> None:
     """Write the new stages under names of their own, then the manifest that names them."""
-    names = []
-    for number, content in enumerate(files, 1):
-        names.append(f"stage{number}.{hashlib.sha256(content).hexdigest()[:12]}.onnx")
-        write_atomically(folder / names[-1], content)
-    # One file of all stages would answer for all users.
-    kept = {key: value for key, value in exits.items() if key != "joined"}
-    own = {**kept, "stages": [*names, exits["stages"][-1]], "temperatures": list(temperatures)}
-    own |= {"points": [point], "chosen": 0}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in zip(names, files, strict=True)}
+    joined = joined_onnx(files, temperatures, point["policy"], point["thresholds"], manifest["labels"])
+    written = {_own_name(f"stage{number}", content): content for number, content in enumerate(files, 1)}
+    written[_own_name("exits", joined)] = joined
+    for name, content in written.items():
+        write_atomically(folder / name, content)
+    *stages, joined_name = written
+    own = {**exits, "stages": stages, "temperatures": list(temperatures), "points": [point], "chosen": 0}
+    own["joined"] = {**exits["joined"], "file": joined_name}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
     sums = {**manifest.get("sha256", {}), **digests}
     document = {**manifest, "exits": own, GLOBAL_KEY: exits, "sha256": sums}
     write_atomically(folder / MANIFEST, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def _own_name(stem: str, content: bytes) -> str:
+    return f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.onnx"

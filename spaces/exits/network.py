@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from ..early import AnswersEarly
 from ..fusion import FusionReport, compare, fuse
+from .balance import balanced
 
 POLICIES = ("confidence", "entropy", "patience")
+BACKBONES = ("joint", "balanced", "detached")
 
 
 class Stage(nn.Module):
@@ -44,19 +46,21 @@ class MultiExit(AnswersEarly):
         *,
         early_weight: float = 0.5,
         distillation: float = 0.0,
-        detached: bool = False,
+        backbone: str = "joint",
         policies: Sequence[str] = POLICIES,
     ) -> None:
         """``early_weight`` is the share of the loss that the early exits have together.
 
         ``distillation`` is the share of an early exit's loss that it takes from the last exit's answers instead of
-        from labels. Where ``detached`` no early exit trains the layers before its head: the rest is the network that it
-        would be without exits. ``policies`` are those that may tell, once it is trained, when an exit is sure.
+        from labels. ``backbone``, one of ``BACKBONES``, says what early exits teach the layers before their heads: all
+        that they have to (``joint``), no more than their share (``balanced``), nothing (``detached``: the rest is the
+        network that it would be without exits). ``policies`` are those that may tell, once it is trained, when an exit
+        is sure.
         """
         super().__init__()
         assert len(segments) == len(heads) + 1 and heads, (len(segments), len(heads))
         self.segments, self.heads = nn.ModuleList(segments), nn.ModuleList(heads)
-        self.early_weight, self.distillation, self.detached = early_weight, distillation, detached
+        self.early_weight, self.distillation, self.backbone = early_weight, distillation, backbone
         self.policies = tuple(policies)
 
     @property
@@ -72,10 +76,20 @@ class MultiExit(AnswersEarly):
     def answers(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the logits (n, c) of every exit, the earliest first."""
         early = []
-        for segment, head in zip(self.segments, self.heads, strict=False):
-            x = segment(x)
-            early.append(head(x.detach() if self.detached and self.training else x))
+        for index, (segment, head) in enumerate(zip(self.segments, self.heads, strict=False)):
+            x, seen = self._forked(segment(x), index)
+            early.append(head(seen))
         return (*early, self.segments[-1](x))
+
+    def _forked(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Return what goes on behind an early exit, and what its head sees: the same but for gradients."""
+        if not self.training or self.backbone == "joint":
+            return x, x
+        if self.backbone == "detached":
+            return x, x.detach()
+        share = self.early_weight / len(self.heads)
+        behind = 1.0 - share * (index + 1)
+        return balanced(x, share / behind)
 
     def weighted_answers(self, x: Tensor) -> tuple[tuple[float, Tensor], ...]:
         """Return the weighted answers of BranchyNet's joint loss, ``sum_i w_i CE_i`` (equation 1), the last first."""

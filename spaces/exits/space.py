@@ -13,10 +13,8 @@ from torch import nn
 from ..errors import UserError, nearest_hint
 from ..space import EXITS_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace, Wrapper
 from .heads import HEADS, head
-from .network import POLICIES, MultiExit
+from .network import BACKBONES, POLICIES, MultiExit
 from .places import Place, chain_of, places_of
-
-BACKBONES = ("joint", "detached")
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Exits:
     distillation: Float = Float(0.0, 0.5)
     """Of an early exit's loss, what it takes from the last exit's answers."""
     backbone: Choice = Choice(BACKBONES)
-    """Whether early exits train the layers before them (``joint``), or their own heads alone (``detached``)."""
+    """Whether early exits train the layers before them (``joint``), no more than their share (``balanced``), or
+    their own heads alone (``detached``)."""
     policy: tuple[str, ...] = POLICIES
     """By what an exit may be sure enough, all tried when a trained model is calibrated."""
 
@@ -116,7 +115,7 @@ class WithExits(Wrapper):
             [head(kind, place.shape, classes) for place, kind in chosen],
             early_weight=float(own["weight"]),
             distillation=float(own["distillation"]),
-            detached=own["backbone"] == "detached",
+            backbone=str(own["backbone"]),
             policies=self.exits.policy,
         )
 

@@ -91,16 +91,22 @@ def test_int8(tmp_path):
 def test_asr(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("asr", tmp_path)
-    names = ("token_error", "onnx_difference", "half_depth_points", "whole_depth_points")
-    check_claims(document, *(f"asr.synthetic.{name}" for name in names))
-    large = [row for row in document["rows"] if row["size"] == "large"]
-    assert {(row["trained"], row["depth"]) for row in large} == {
-        (trained, depth) for trained in ("dense", "to be cut") for depth in (2, 4)
+    names = (
+        "half.parameters", "half.latency", "onnx_difference", "synthetic.depth.cut_points",
+        "synthetic.depth.whole_points", "synthetic.half.points", "synthetic.half_taught.points",
+        "synthetic.half_by_itself.points", "synthetic.half_taught.gain", "synthetic.half_by_itself.gain",
+    )  # fmt: skip
+    check_claims(document, *(f"asr.{name}" for name in names))
+    errors = [row for row in document["rows"] if row["table"] == "errors"]
+    assert {(row["way"], row["depth"]) for row in errors if row["way"] in ("dense", "to be cut")} == {
+        (way, depth) for way in ("dense", "to be cut") for depth in (1, 2, 3)
     }
+    # Halves ship alike, whatever they learnt from, and as the network that is timed.
+    timed = {row["network"]: row["parameters"] for row in document["rows"] if row["table"] == "time"}
+    assert {row["parameters"] for row in errors if row["way"].startswith("half")} == {timed["half"]}
     # Fewer blocks are fewer parameters, of the same training.
-    for trained in ("dense", "to be cut"):
-        by_depth = sorted((row["depth"], row["parameters"]) for row in large if row["trained"] == trained)
-        assert [parameters for _, parameters in by_depth] == sorted({parameters for _, parameters in by_depth})
+    by_depth = sorted((row["depth"], row["parameters"]) for row in errors if row["way"] == "to be cut")
+    assert [parameters for _, parameters in by_depth] == sorted({parameters for _, parameters in by_depth})
 
 
 def test_matched_error(tmp_path):
@@ -153,7 +159,9 @@ def test_sparsity(tmp_path):
 def test_exits(tmp_path):
     document = publish("exits", tmp_path)
     names = (
-        f"exits.{backbone}.{figure}" for backbone in ("detached", "joint") for figure in ("speed_up", "lost_points")
+        f"exits.{backbone}.{figure}"
+        for backbone in ("detached", "joint", "balanced")
+        for figure in ("speed_up", "lost_points")
     )
     check_claims(document, *names)
     for row in document["rows"]:

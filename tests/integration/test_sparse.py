@@ -1,4 +1,4 @@
-"""The command line searches sparsity: dense and sparse models stand on one front, and what is sliced runs."""
+"""The command line searches sparsity: dense and sparse models, taught, stand on one front, and what is sliced runs."""
 
 import json
 from pathlib import Path
@@ -18,6 +18,7 @@ QUICK = (
     "training.epochs=5", "search.trials=4", "search.sampler=random", "search.early_stopping=false", "device=reference",
     "objectives=[error, macs]", "workers.count=1", "space.sparsity.method=[none, magnitude]",
     "space.sparsity.level=[0.6, 0.8]", "space.sparsity.per_stage=false",
+    "space.distillation={from: teacher, logits: 0.1, layers: 0.1, teacher: {width: 32}}",
     *(f"space.{name}={value}" for name, value in FIXED.items()),
 )  # fmt: skip
 
@@ -26,6 +27,8 @@ def test_dense_and_sparse_models_on_one_front(tmp_path: Path) -> None:
     words = [word for setting in QUICK for word in ("--set", setting)]
     done = repareto("search", EXAMPLES / "sparse.yaml", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "the teacher makes" in done.stdout
+    assert (tmp_path / "runs" / "studies" / "sparse" / "teacher" / "fused.pt").exists()
     front = read_results(Ledger.open(tmp_path / "runs", "sparse")).front
     methods = {record.candidate["sparsity.method"] for record in front}
     assert methods == {"none", "magnitude"}

@@ -202,13 +202,13 @@ def test_a_store_that_is_gone_is_the_nodes_fault(dataset, tmp_path, monkeypatch)
 def test_a_hung_epoch_ends_its_process(tmp_path):
     """For real, in a process of its own: the watchdog is not Python's, so that code which never returns is ended."""
     code = (
-        "import time; from repareto.search.worker import _ended_after\n"
-        "with _ended_after(60): pass\n"
-        "with _ended_after(0.5): time.sleep(120)\n"
+        "import time; from repareto.search.worker import ended_after\n"
+        "with ended_after(60): pass\n"
+        "with ended_after(0.5): time.sleep(120)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=tmp_path)
     assert done.returncode == 1
-    assert "Timeout" in done.stderr and "_ended_after" not in done.stdout
+    assert "Timeout" in done.stderr and "ended_after" not in done.stdout
 
 
 def test_reuse_leaves_nothing_of_the_last_candidate(dataset, tmp_path):

@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 
 from ...spaces.errors import UserError
-from .dataset import Dataset, SoundStream, Source, Split
+from .dataset import Dataset, SoundStream, Source, Split, User
 
 # Raise it whenever the same settings come to mean other bytes.
 FORMAT_VERSION = 1
@@ -58,6 +58,7 @@ def _read(path: Path) -> Dataset | None:
                 for split in SPLITS
             }
             noise = arrays.get("noise")
+            users = tuple(_user(place, name, arrays) for place, name in enumerate(facts.get("users", ())))
             streams = {
                 split: SoundStream(arrays[f"{split}_stream"], arrays[f"{split}_words"], _sources(sources))
                 for split, sources in facts.get("streams", {}).items()
@@ -72,12 +73,20 @@ def _read(path: Path) -> Dataset | None:
             train=splits["train"],
             validation=splits["validation"],
             test=splits["test"],
+            users=users,
         )
     # What a missing, cut, overwritten or foreign file can raise; zip members carry a checksum, so damage shows.
     except (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError):
         return None
     except (zipfile.BadZipFile, zlib.error):
         return None
+
+
+def _user(place: int, name: str, arrays: Mapping[str, Any]) -> User:
+    own, test = (
+        Split(arrays[f"user{place}_{part}_features"], arrays[f"user{place}_{part}_labels"]) for part in ("own", "test")
+    )
+    return User(name, own, test)
 
 
 def _sources(rows: Any) -> tuple[Source, ...]:
@@ -113,6 +122,8 @@ def _save(file: IO[bytes], dataset: Dataset) -> None:
     }
     if dataset.streams:
         facts["streams"] = {split: stream.sources for split, stream in dataset.streams.items()}
+    if dataset.users:
+        facts["users"] = [user.name for user in dataset.users]
     arrays = {"facts": np.array(json.dumps(facts))}
     for split in SPLITS:
         held: Split = getattr(dataset, split)
@@ -121,6 +132,10 @@ def _save(file: IO[bytes], dataset: Dataset) -> None:
             arrays[f"{split}_frames"] = held.frames
     if dataset.noise is not None:
         arrays["noise"] = dataset.noise
+    for place, user in enumerate(dataset.users):
+        for part, of_user in (("own", user.own), ("test", user.test)):
+            arrays[f"user{place}_{part}_features"] = of_user.features
+            arrays[f"user{place}_{part}_labels"] = of_user.labels
     for split, stream in dataset.streams.items():
         arrays[f"{split}_stream"], arrays[f"{split}_words"] = stream.features, stream.words
     np.savez(file, **arrays)  # type: ignore[arg-type]

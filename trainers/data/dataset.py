@@ -69,6 +69,20 @@ class SoundStream:
         return f"{source.name} at {source.offset_seconds + seconds - source.start_seconds:.1f} s"
 
 
+NO_LABEL = -1
+"""Of an example whose class nobody told."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody whom no split has: what they give to learn from, and what only tests."""
+
+    name: str
+    own: Split
+    """Labels are classes, or ``NO_LABEL``."""
+    test: Split
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Features and labels of one task, shared read-only by all workers.
@@ -77,7 +91,8 @@ class Dataset:
     ``noise`` is a bank of noise features, shape (m, *input_shape), for augmentation, or None where the task has none;
     ``notes`` are facts about the loading that the user should see, such as files that were skipped.
     For a wake word there are ``streams`` to listen to, "validation" and "test", and ``detection`` says how. Where
-    labels are transcripts ``transcription`` says of what, and the first of ``labels`` is the blank.
+    labels are transcripts ``transcription`` says of what, and the first of ``labels`` is the blank. ``users`` are those
+    for whom a model could be made their own.
     """
 
     name: str
@@ -91,6 +106,7 @@ class Dataset:
     streams: Mapping[str, SoundStream] = field(default_factory=dict)
     detection: DetectionTask | None = None
     transcription: TranscriptionTask | None = None
+    users: tuple[User, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

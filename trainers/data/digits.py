@@ -5,13 +5,16 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from .cache import load_or_make
 from .dataset import Dataset, Split
+from .users.digits import users_of
+from .users.options import Users
 
 HELD_OUT_SHARE = 0.4
 BRIGHTEST = 16
@@ -19,18 +22,23 @@ BRIGHTEST = 16
 
 @dataclass(frozen=True)
 class Digits:
-    """The ten digits, features of shape (n, 1, 8, 8), normalised; it has no settings."""
+    """The ten digits, features of shape (n, 1, 8, 8), normalised."""
+
+    users: Users | None = None
+    """Writers who turn, slant, stretch and press the digits of the test split in manners of their own."""
 
     def load(self, *, seed: int) -> Dataset:
         """60 % train, 20 % validation, 20 % test, each with the digits in equal shares; ``seed`` draws which.
 
         Kept in the cache, for importing scikit-learn takes longer than all the rest.
         """
-        key = {"source": "digits", "seed": seed, "scikit-learn": version("scikit-learn")}
-        return load_or_make("digits", key, lambda: _split(seed), None)
+        key: dict[str, Any] = {"source": "digits", "seed": seed, "scikit-learn": version("scikit-learn")}
+        if self.users is not None:
+            key["users"] = asdict(self.users)
+        return load_or_make("digits", key, lambda: _split(seed, self.users), None)
 
 
-def _split(seed: int) -> Dataset:
+def _split(seed: int, users: Users | None) -> Dataset:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -45,12 +53,16 @@ def _split(seed: int) -> Dataset:
         normalised = (pixels[indices] - mean) / std
         return Split(normalised.astype(np.float32), digits[indices].astype(np.int64))
 
+    tested = split(test)
+    blank = (0 - mean) / std
+    rng = np.random.default_rng([seed, 1])
     return Dataset(
         name="digits",
         labels=tuple(str(digit) for digit in range(10)),
         train=split(train),
         validation=split(validation),
-        test=split(test),
+        test=tested,
+        users=() if users is None else users_of(tested, blank, users, rng),
         front_end={
             "kind": "pixels",
             "channels": 1,

@@ -7,8 +7,9 @@ words and of "silence" as of one word.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from .labels import SILENCE, UNKNOWN, as_words, extra_labels
 from .listing import Listing, list_recordings
 from .recordings import note_unreadable, read_recordings
 from .splits import assign_splits
+from .users.options import Users
+from .users.recorded import speaker_of, users_of
 
 NOISES_IN_BANK = 384
 # Which part of each background recording a split may hear.
@@ -49,6 +52,8 @@ class SpeechCommands:
     """Share of speakers (or files) that validate, where the folder has no validation_list.txt."""
     test_percent: float = 10.0
     """Share of speakers (or files) that test, where the folder has no testing_list.txt."""
+    users: Users | None = None
+    """The speakers of the test split, by the names of its files, as users; None: no users."""
     cache: Path | None = None
     """Folder where the features are kept; None: $REPARETO_CACHE, else ~/.cache/repareto."""
 
@@ -83,7 +88,7 @@ class SpeechCommands:
                 f"speech_commands unknown: {self.folder} has no folders beside the words; leave unknown out"
             )
         extra = extra_labels(f"speech_commands {self.folder}", words, unknown=unknown, silence=self.silence)
-        key = {
+        key: dict[str, Any] = {
             "source": "speech_commands",
             "words": words,
             "extra": extra,
@@ -93,6 +98,8 @@ class SpeechCommands:
             "files": listing.fingerprint(),
             "seed": seed,
         }
+        if self.users is not None:
+            key["users"] = asdict(self.users)
         return load_or_make(
             "speech_commands", key, lambda: _Loading(self, listing, words, extra, seed).dataset(), self.cache
         )
@@ -140,9 +147,15 @@ class _Loading:
         notes += note_unreadable(unreadable + unreadable_noises, total + len(self.listing.noises))
         notes += self._check_classes(splits)
         bank = self._noise_bank(backgrounds, read["train"].first_waveforms)
-        return log_mel_dataset(
+        dataset = log_mel_dataset(
             "speech_commands", self.labels, splits, log_mel(bank), log_mel, self.settings.clip_seconds, notes
         )
+        if self.settings.users is None:
+            return dataset
+        # Clips of silence, which nobody speaks, stand behind these.
+        speakers = [speaker_of(chosen["test"][place][0].name) for place in read["test"].kept]
+        heard = Split(dataset.test.features[: len(speakers)], dataset.test.labels[: len(speakers)])
+        return replace(dataset, users=users_of(heard, speakers, self.settings.users, self.rng))
 
     def _chosen(self) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
         """Path and label of the clips of each split, in a random order, and notes on the lists."""

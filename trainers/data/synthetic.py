@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +11,16 @@ from typing import Any, Literal
 import numpy as np
 
 from ...spaces.errors import UserError, nearest_hint
-from ..features import LogMel
+from ..features import LogMel, Normalisation
 from . import espeak, hibari, noise
 from .assemble import clip_samples, log_mel_dataset
 from .audio import loudest_window
 from .cache import SPLITS, load_or_make
 from .channels import Channels, installed_codecs, libsndfile_version, through_channels
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, User
 from .labels import SILENCE, UNKNOWN, as_words, extra_labels
+from .users.options import Users
+from .users.synthetic import drawn_speakers
 from .voices import HELD_OUT_SHARES, split_voices
 
 SPEECH_COMMANDS_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -60,6 +62,8 @@ class Synthetic:
     """Who speaks the test split; "hibari" is an engine that is never heard in training."""
     channels: bool = False
     """Send each spoken word through a room, a band and a codec of its own before noise is added."""
+    users: Users | None = None
+    """Speakers whom no split hears but the test split, in manners, rooms and noises of their own; None: no users."""
     cache: Path | None = None
     """Folder where the features are kept; None: $REPARETO_CACHE, else ~/.cache/repareto."""
 
@@ -106,6 +110,8 @@ class Synthetic:
             key["test_engine"] = ["hibari", hibari.version()]
         if self.channels:
             key["channels"] = [asdict(Channels()), installed_codecs(), libsndfile_version()]
+        if self.users is not None:
+            key["users"] = asdict(self.users)
         return load_or_make("synthetic", key, lambda: _Making(self, seed).dataset(), self.cache)
 
 
@@ -136,7 +142,7 @@ class _Making:
         for split, waveforms, chunk_labels in self._clips():
             features[split].append(log_mel(waveforms))
             labels[split].append(chunk_labels)
-        return log_mel_dataset(
+        dataset = log_mel_dataset(
             "synthetic",
             self.labels,
             {split: Split(np.concatenate(features[split]), np.concatenate(labels[split])) for split in SPLITS},
@@ -145,6 +151,26 @@ class _Making:
             self.settings.clip_seconds,
             (),
         )
+        options = self.settings.users
+        return dataset if options is None else replace(dataset, users=tuple(self._users(options, dataset.front_end)))
+
+    def _users(self, options: Users, front_end: Mapping[str, Any]) -> Iterator[User]:
+        rng, log_mel = self._rng("users"), self.settings.log_mel
+        normalisation = Normalisation.from_front_end(front_end)
+        spoken_classes = len(self.labels) - self.settings.silence  # silence comes last
+        speakers = drawn_speakers(options.count, self.voices["test"], log_mel.sample_rate_hz, rng)
+        said = [options.classes_of(options.clips, len(self.labels), rng) for _ in speakers]
+        chunks = [
+            [speaker.utterance(self._text(label, rng), rng) for label in own if label < spoken_classes]
+            for speaker, own in zip(speakers, said, strict=True)
+        ]
+        for number, words in enumerate(espeak.render(chunks, log_mel.sample_rate_hz)):
+            is_spoken = said[number] < spoken_classes
+            clips = noise.quiet(noise.generated(len(is_spoken), self.samples, rng), rng)
+            clean = np.stack([self._placed(*spoken, rng) for spoken in zip(chunks[number], words, strict=True)])
+            clips[is_spoken] = speakers[number].heard(clean, log_mel.sample_rate_hz, self.talkers, rng)
+            features = normalisation.apply(log_mel(clips)).astype(np.float16)
+            yield options.user(f"speaker{number}", features, said[number])
 
     def _clips(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Split, waveforms (n, s) and labels (n,) of one chunk after the other, spoken ones first."""
@@ -172,7 +198,7 @@ class _Making:
     def _chunks(self) -> list[_Chunk]:
         """The layout, fixed by settings and seed: all chunks of train, then validation, then test."""
         rng = self._rng("utterances")
-        voices = split_voices(espeak.variants(), rng)
+        self.voices = split_voices(espeak.variants(), rng)
         spoken = np.arange(len(self.labels) - self.settings.silence)  # silence comes last
         chunks = []
         for split in SPLITS:
@@ -180,7 +206,7 @@ class _Making:
             numbers = rng.permutation(np.repeat(spoken, self.clips_a_class[split]))
             for start in range(0, len(numbers), UTTERANCES_A_CHUNK):
                 part = numbers[start : start + UTTERANCES_A_CHUNK]
-                utterances = tuple(self._utterance(number, engine, voices[split], rng) for number in part)
+                utterances = tuple(self._utterance(number, engine, self.voices[split], rng) for number in part)
                 chunks.append(_Chunk(split, engine, utterances, part.astype(np.int64)))
         return chunks
 
@@ -192,13 +218,16 @@ class _Making:
         )
 
     def _utterance(self, label: int, engine: Engine, voices: Sequence[str], rng: np.random.Generator) -> Utterance:
+        if engine == "hibari":
+            return hibari.drawn_utterance(self._text(label, rng, hibari.MARKS), rng)
+        return espeak.drawn_utterance(self._text(label, rng), voices, rng)
+
+    def _text(self, label: int, rng: np.random.Generator, marks: Sequence[str] = MARKS) -> str:
         word = self.labels[label]
         if word == UNKNOWN and self.settings.unknown:
             known = {word.casefold() for word in self.settings.words}
             word = _one_of([other for other in OTHER_WORDS if other not in known], rng)
-        if engine == "hibari":
-            return hibari.drawn_utterance(word + _one_of(hibari.MARKS, rng), rng)
-        return espeak.drawn_utterance(word + _one_of(MARKS, rng), voices, rng)
+        return word + _one_of(marks, rng)
 
     def _placed(self, utterance: Utterance, word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not word.any():
@@ -214,7 +243,7 @@ class _Making:
         return noise.generated_with_babble(count, self.samples, self.talkers, rng)
 
     def _rng(self, purpose: str, index: int = 0) -> np.random.Generator:
-        purposes = ("utterances", "mix", "silence", "bank", "channels")
+        purposes = ("utterances", "mix", "silence", "bank", "channels", "users")
         return np.random.default_rng([self.seed, purposes.index(purpose), index])
 
 

@@ -27,43 +27,53 @@ def exits_taken(scores: np.ndarray, thresholds: Sequence[Threshold]) -> np.ndarr
     return (scores >= bars).argmax(axis=1)
 
 
-def lower_bound(successes: np.ndarray, trials: np.ndarray, deviations: float = DEVIATIONS) -> np.ndarray:
-    """Return what a share is likely not below, by Wilson's score interval (1927), elementwise."""
-    square = deviations**2
-    share = successes / trials
-    spread = deviations * np.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
-    return (share + square / (2 * trials) - spread) / (1 + square / trials)
+def upper_bound(total: np.ndarray, squares: np.ndarray, count: int, deviations: float = DEVIATIONS) -> np.ndarray:
+    """Return what a mean of ``count`` losses is likely not above, of their sum and the sum of their squares.
 
-
-def quality_thresholds(
-    scores: np.ndarray,
-    right: np.ndarray,
-    aim: float,
-    *,
-    least_accepted: int = LEAST_ACCEPTED,
-    deviations: float = DEVIATIONS,
-) -> tuple[Threshold, ...]:
-    """Return for each early exit the lowest threshold at which what it accepts is right often enough, or None.
-
-    ``scores`` and ``right`` are (n, e - 1), of held-out examples; ``aim`` is what share is to be right, that of the
-    last exit. An exit is judged by those that the exits before it leave to it. Of few examples a high share is luck, so
-    that its :func:`lower_bound` has to reach the aim, of ``least_accepted`` or more. After PersEPhonEE (arXiv
-    2102.01393); the rule is a reconstruction, for of the paper only the abstract could be read.
+    Wilson's interval with the variance that was seen in place of a share's: of losses that are 0 or 1 it is his, and of
+    none at all it is ``1 / (count + 1)`` at one deviation.
     """
-    left = np.ones(len(scores), dtype=bool)
+    square = deviations**2
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0.0)
+    spread = deviations * np.sqrt(variance / count + square / (4 * count**2))
+    return (mean + square / (2 * count) + spread) / (1 + square / count)
+
+
+def guarded_thresholds(
+    scores: np.ndarray, losses: np.ndarray, most_lost: float, *, least_accepted: int = LEAST_ACCEPTED
+) -> tuple[Threshold, ...]:
+    """Return for each early exit the lowest threshold at which all that is answered early loses little, or None.
+
+    ``scores`` are (n, e - 1), of held-out examples; ``losses`` are what it costs that the exit answers in place of the
+    last one: 1 where that loses an answer that was right, -1 where it gains one. ``most_lost`` is what all exits
+    together may lose on average over all n; the first of m may use up a share of 1 / m, the second what is left of
+    2 / m, and so on, or one example where that is more. Of few examples a small loss is luck, so that its
+    :func:`upper_bound` has to hold. An exit that would take fewer than ``least_accepted`` is off.
+
+    PersEPhonEE (arXiv 2102.01393, of which only the abstract could be read) asks of an exit that what it accepts is as
+    often right as the last exit is on the whole. That is little asked where examples are hard and only those are
+    accepted that are not, and too much where the last exit is nearly always right.
+    """
+    count, exits = scores.shape
+    if not count:
+        return (None,) * exits
+    left = np.ones(count, dtype=bool)
+    lost = squares = 0.0
     thresholds: list[Threshold] = []
-    for index in range(scores.shape[1]):
-        own = scores[left, index]
-        order = np.argsort(-own, kind="stable")
-        ordered, successes = own[order], np.cumsum(right[left, index][order])
-        counts = np.arange(1, len(own) + 1)
+    for index in range(exits):
+        places = np.flatnonzero(left)
+        order = places[np.argsort(-scores[places, index], kind="stable")]
+        ordered = scores[order, index]
+        sums, sums_of_squares = lost + losses[order, index].cumsum(), squares + (losses[order, index] ** 2).cumsum()
         # Equal scores are accepted together.
-        is_a_step = np.append(ordered[1:] < ordered[:-1], True)[: len(own)]
-        reached = lower_bound(successes, counts, deviations) >= aim
-        good = np.flatnonzero(is_a_step & reached & (counts >= least_accepted))
+        is_a_step = np.append(ordered[1:] < ordered[:-1], True)[: len(order)]
+        holds = upper_bound(sums, sums_of_squares, count) <= max(most_lost * (index + 1) / exits, 1 / count)
+        good = np.flatnonzero(is_a_step & holds & (np.arange(1, len(order) + 1) >= least_accepted))
         if len(good) == 0:
             thresholds.append(None)
             continue
         thresholds.append(float(ordered[good[-1]]))
-        left &= scores[:, index] < ordered[good[-1]]
+        lost, squares = float(sums[good[-1]]), float(sums_of_squares[good[-1]])
+        left[order[: good[-1] + 1]] = False
     return tuple(thresholds)

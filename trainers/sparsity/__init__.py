@@ -11,9 +11,9 @@ from .schedule import Gradual, OneShot
 from .weights import ADMM, CompressedSensing, Shrinkage, WeightPruning
 
 
-def sparsifier_of(sparsity: Sparsity) -> Sparsifier:
-    """Return the method that a candidate asks for, ready to start."""
-    levels, gradual = sparsity.levels, Gradual()
+def sparsifier_of(sparsity: Sparsity, gradual: Gradual | None = None) -> Sparsifier:
+    """Return the method that a candidate asks for, ready to start; ``gradual`` is when it takes out what it does."""
+    levels, gradual = sparsity.levels, gradual or Gradual()
     if sparsity.method == "l0":
         return HardConcrete(levels, gradual)
     if sparsity.method == "group_lasso":

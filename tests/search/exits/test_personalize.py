@@ -14,7 +14,7 @@ from repareto.search.exits.runner import StagedModel
 from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
-from repareto.trainers.exits.answers import exit_logits
+from repareto.trainers.exits.answers import exit_logits, head_features, heads_of
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 from tests.search.exits.exports import export_stages
 from tests.search.exits.test_judging import data as made_data
@@ -67,11 +67,11 @@ def test_what_is_personalised_runs_with_the_heads_that_were_learnt(dataset, expo
     said: list[str] = []
     before = StagedModel(export)
     report = personalize(export, user, labels=40, say=said.append)
-    assert said == [] and report.labelled == 40 and report.pseudo_labelled > 0
+    assert said == [] and report.labelled == 40
     assert report.before is not None and report.after is not None
     assert report.cost.macs < report.fine_tuning_macs / 2.2
     own = json.loads((export / "manifest.json").read_text())
-    assert own["exits"]["stages"][-1] == "stage3.onnx" and own["exits"]["stages"][0] != "stage1.onnx"
+    assert not set(own["exits"]["stages"]) & {"stage1.onnx", "stage2.onnx", "stage3.onnx"}
     after = StagedModel(export)
     assert after.policy == "confidence" and len(after.thresholds) == 2
     # The old model's files are as they were, and doing it again does it anew from them.
@@ -79,16 +79,18 @@ def test_what_is_personalised_runs_with_the_heads_that_were_learnt(dataset, expo
     personalize(export, user, labels=40, say=said.append)
     assert json.loads((export / "manifest.json").read_text()) == own
     assert own[GLOBAL_KEY]["stages"][0] == "stage1.onnx"
+    unlabelled = personalize(export, user, labels=0, say=said.append)
+    assert unlabelled.labelled == 0 and unlabelled.pseudo_labelled > 0
 
 
 def test_cached_features_are_what_heads_take(fused: MultiExit, export: Path, dataset) -> None:
     files = [(export / f"stage{number}.onnx").read_bytes() for number in (1, 2, 3)]
     features = dataset.test.features
-    seen, last = module._run(files, features)
     expected = exit_logits(fused, features)
-    for index in range(2):
-        np.testing.assert_allclose(module._head_of(files[index])(seen[index]), expected[:, index], atol=1e-4)
-    np.testing.assert_allclose(last, expected[:, 2], atol=1e-4)
+    in_torch = zip(heads_of(fused), head_features(fused, features, batch_size=7), strict=True)
+    for index, (seen, (head, seen_in_torch)) in enumerate(zip(module._run(files, features), in_torch, strict=True)):
+        np.testing.assert_allclose(module._head_of(files[index])(seen), expected[:, index], atol=1e-4)
+        np.testing.assert_allclose(head(seen_in_torch), expected[:, index], atol=1e-4)
 
 
 def test_an_interruption_leaves_the_old_model_in_use(dataset, export: Path, tmp_path: Path, monkeypatch) -> None:

@@ -1,11 +1,11 @@
-"""Where examples leave, and the rule of quality, against loops."""
+"""Where examples leave, and the guard of quality, against loops."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repareto.trainers.exits.thresholds import exits_taken, lower_bound, quality_thresholds
+from repareto.trainers.exits.thresholds import exits_taken, guarded_thresholds, upper_bound
 
 
 @st.composite
@@ -28,37 +28,50 @@ def test_an_example_leaves_at_the_first_exit_that_is_sure(data, bars) -> None:
     assert exits_taken(scores, bars).tolist() == expected
 
 
-@given(held_out(), st.sampled_from([0.3, 0.7, 0.9]), st.integers(1, 4), st.sampled_from([0.0, 1.0]))
-def test_the_rule_of_quality_by_trying_every_threshold(data, aim: float, least: int, deviations: float) -> None:
+@given(held_out(), st.sampled_from([0.01, 0.05, 0.2]), st.integers(1, 4))
+def test_the_guard_by_trying_every_threshold(data, most_lost: float, least: int) -> None:
     scores, right = data
-    left = list(range(len(scores)))
+    losses = np.where(right, -0.1, 0.6)
+    count, exits = scores.shape
+    left, answered = list(range(count)), []
     expected: list[float | None] = []
-    for index in range(scores.shape[1]):
+    for index in range(exits):
         best = None
         for bar in sorted({scores[n, index] for n in left}):
             accepted = [n for n in left if scores[n, index] >= bar]
-            share = np.mean([right[n, index] for n in accepted])
-            bound = lower_bound(share * len(accepted), np.array(len(accepted)), deviations)
-            if len(accepted) >= least and bound >= aim - 1e-12:
+            lost = np.array([*answered, *(losses[n, index] for n in accepted)])
+            bound = upper_bound(lost.sum(), (lost**2).sum(), count)
+            if len(accepted) >= least and bound <= max(most_lost * (index + 1) / exits, 1 / count) + 1e-12:
                 best = float(bar)
                 break
         expected.append(best)
         if best is not None:
+            answered += [losses[n, index] for n in left if scores[n, index] >= best]
             left = [n for n in left if scores[n, index] < best]
-    found = quality_thresholds(scores, right, aim - 1e-12, least_accepted=least, deviations=deviations)
-    assert found == tuple(expected)
+    assert guarded_thresholds(scores, losses, most_lost + 1e-12, least_accepted=least) == tuple(expected)
 
 
-def test_wilsons_bound_by_hand_and_in_its_limits() -> None:
-    # Wilson 1927: (p + z^2/2n - z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), 81 of 263 at z = 1.96 is 0.2553.
-    assert float(lower_bound(np.array(81), np.array(263), 1.96)) == pytest.approx(0.2553, abs=5e-5)
-    assert float(lower_bound(np.array(10), np.array(10), 0.0)) == 1
-    assert float(lower_bound(np.array(8), np.array(8), 1.0)) == pytest.approx(8 / 9)
+def test_of_shares_the_bound_is_wilsons_and_of_nothing_lost_a_share_of_one_more() -> None:
+    # Wilson 1927, (p + z^2/2n + z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n): 182 of 263 at z = 1.96 is 0.7447.
+    assert float(upper_bound(np.array(182), np.array(182), 263, 1.96)) == pytest.approx(0.7447, abs=5e-5)
+    assert float(upper_bound(np.array(0), np.array(0), 199)) == pytest.approx(1 / 200)
+    assert float(upper_bound(np.array(3), np.array(3), 30, 0.0)) == pytest.approx(0.1)
+    # Gains make up for losses, but not for how far they spread.
+    assert 0 < float(upper_bound(np.array(0), np.array(10), 100)) < float(upper_bound(np.array(5), np.array(10), 100))
 
 
-def test_an_exit_that_is_never_good_enough_is_off() -> None:
-    scores = np.linspace(0, 1, 20)[:, None]
-    assert quality_thresholds(scores, np.zeros((20, 1), bool), 0.5) == (None,)
-    # Right, but of too few to tell.
-    assert quality_thresholds(scores[:7], np.ones((7, 1), bool), 0.5) == (None,)
-    assert quality_thresholds(scores[:8], np.ones((8, 1), bool), 0.5) == (0.0,)
+def test_an_exit_that_loses_too_much_is_off() -> None:
+    scores = np.linspace(0, 1, 200)[:, None]
+    assert guarded_thresholds(scores, np.ones((200, 1)), 0.01) == (None,)
+    assert guarded_thresholds(scores, np.zeros((200, 1)), 0.01) == (0.0,)
+    # Nothing lost, but of too few to tell.
+    assert guarded_thresholds(scores[:7], np.zeros((7, 1)), 0.5) == (None,)
+    # One of many may be lost, for more cannot be told.
+    assert guarded_thresholds(scores[:40], np.zeros((40, 1)), 0.01) == (0.0,)
+    assert guarded_thresholds(scores[:40], np.eye(40)[:, -1:], 0.01) == (None,)
+    # The first of two has half of what may be lost.
+    both = np.repeat(scores, 2, axis=1)
+    once = np.zeros((200, 2))
+    once[199, 0] = 1
+    assert guarded_thresholds(both, once, 0.011)[0] is None
+    assert guarded_thresholds(both, once, 0.03) == (0.0, None)
