@@ -135,7 +135,7 @@ class Bench:
         return Study(
             ledger,
             self.appraiser,
-            run._proposer(self.parts),
+            run.make_proposer(self.parts, self.appraiser, ledger.header()["reference"]),
             objectives=self.config.parsed_objectives(),
             budgets=self.config.parsed_budgets(),
             reference=ledger.header()["reference"],
@@ -203,6 +203,7 @@ def driver(folder: Path, options: Mapping[str, int]) -> Figures:
 
 def sync(folder: Path, options: Mapping[str, int]) -> Figures:
     """Write an MLflow view from nothing, then once more: over HTTP to a server, and into a file of its own."""
+    from repareto.search.facts import StudyFacts
     from repareto.search.ledger import Ledger
     from repareto.search.mlflow_runs import MlflowRuns
     from repareto.search.run import read_results
@@ -214,7 +215,7 @@ def sync(folder: Path, options: Mapping[str, int]) -> Figures:
 
     def write(uri: str, artifacts: str | None) -> float:
         start = time.perf_counter()
-        runs = MlflowRuns(uri, artifacts, bench.config.study, bench.config.parsed_budgets())
+        runs = MlflowRuns(uri, artifacts, StudyFacts(bench.config.study, bench.config.parsed_budgets()))
         runs.write_trials(results.records)
         runs.write_progress(results)
         runs.write_front(results)

@@ -19,7 +19,7 @@ from .units import parse_quantity
 
 SECRETS = "set PGPASSWORD or PGPASSFILE, MLFLOW_TRACKING_PASSWORD or AWS_SHARED_CREDENTIALS_FILE instead"
 
-Sampler = Literal["tpe", "nsga2", "nsga3", "gp", "random"]
+Sampler = Literal["frontier", "tpe", "nsga2", "nsga3", "gp", "random", "qmc"]
 Location = tuple[str | int, ...]
 
 

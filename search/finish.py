@@ -26,6 +26,7 @@ from .mlflow_runs import MlflowRuns
 from .models import shipped_file, trained_form
 from .plots import detection_png
 from .records import TrialRecord, at_point
+from .results import Results
 from .study_data import data_of
 from .tracking import connect_runs
 
@@ -46,9 +47,9 @@ def complete_members(
 
     What one of them lacks does not hold up the others; where MLflow does not answer, ``repareto sync`` does the rest.
     """
-    study_id = ledger.header()["id"]
+    header = ledger.header()
     try:
-        runs = _patiently(lambda: connect_runs(config, study_id))
+        runs = _patiently(lambda: connect_runs(config, header))
         # A trial with early exits may be there at several operating points.
         trials = {record.number: at_point(record) for record in records}.values()
         lacking = [record for record in trials if not record.measured or runs.model_uri(record.number) is None]
@@ -59,6 +60,10 @@ def complete_members(
                 _patiently(partial(_complete_member, ledger, config, runs, record))
             except UserError as error:
                 say(f"trial {record.number} is not complete ({first_line(error)}); the same command tries it again")
+        if lacking:
+            # With the measured figures.
+            results = Results(config.parsed_objectives(), header["reference"], ledger.records())
+            _patiently(partial(runs.write_front, results, complete=True))
     except MLFLOW_ERRORS as error:
         say(
             f"{config.tracking or 'MLflow'}: the front's models cannot be logged ({first_line(error)}); "
@@ -135,7 +140,7 @@ def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: Tr
 def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Path) -> str:
     """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
     try:
-        runs = connect_runs(config, ledger.header()["id"])
+        runs = connect_runs(config, ledger.header())
         runs.write_trial(record)
         uri = log_trial_model(ledger, config, runs, record, onnx_path)
         description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"

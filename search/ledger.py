@@ -14,9 +14,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
+import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -53,14 +54,14 @@ class Ledger:
     """The trials of one study. Reads and writes wait while the database is away."""
 
     def __init__(
-        self, storage: RDBStorage, address: LedgerAddress, study_id: int, name: str, lease: Lease | None = None
+        self, storage: BaseStorage, address: LedgerAddress, study_id: int, name: str, lease: Lease | None = None
     ) -> None:
         self.name, self.address = name, address
         self._storage = storage
         self._study_id = study_id
         self._lease = lease
         if lease is not None:
-            lease.fence(storage.engine)
+            lease.fence(self._engine)
         self._ids: dict[int, int] | None = None
         self._latest = 0.0
         self._clock_was_told = False
@@ -87,6 +88,14 @@ class Ledger:
             return cls(storage, address, study_id, name, lease)
 
         return patiently(create, where=f"ledger {without_password(address)}")
+
+    @classmethod
+    def in_memory(cls, name: str, header: Mapping[str, Any]) -> Ledger:
+        """Create a study that lives as long as this process, for simulated searches: no transactions, no lease."""
+        storage = InMemoryStorage()
+        study_id = storage.create_new_study([StudyDirection.MINIMIZE] * len(header["reference"]), name)
+        storage.set_study_user_attr(study_id, HEADER_KEY, json.dumps({**header, "format": FORMAT}))
+        return cls(storage, "memory://", study_id, name)
 
     @classmethod
     def find(cls, address: LedgerAddress, name: str, lease: Lease | None = None) -> Ledger | None:
@@ -136,17 +145,22 @@ class Ledger:
                 f"(format {found}, this one has {FORMAT}); use that version, or choose another study name"
             )
 
+    @property
+    def _engine(self) -> sqlalchemy.Engine:
+        assert isinstance(self._storage, RDBStorage), "a ledger in memory has one owner"
+        return self._storage.engine
+
     def lease_state(self) -> LeaseState:
         """Return who drives the study, dead or alive."""
-        return self._patiently(lambda: Leases(self._storage.engine).read(self.name))
+        return self._patiently(lambda: Leases(self._engine).read(self.name))
 
     def is_driven(self) -> bool:
         """Return whether a driver is alive; may watch for some seconds."""
-        return self._patiently(lambda: Leases(self._storage.engine).is_held(self.name))
+        return self._patiently(lambda: Leases(self._engine).is_held(self.name))
 
     def request_stop(self) -> None:
         """Ask the study's driver to end when the running epochs have."""
-        self._patiently(lambda: Leases(self._storage.engine).request_stop(self.name))
+        self._patiently(lambda: Leases(self._engine).request_stop(self.name))
 
     def stop_requested(self) -> bool:
         """Return whether somebody wants this process, the study's driver, to end; asks nobody."""
@@ -193,7 +207,10 @@ class Ledger:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna knows them, in order of their numbers."""
-        trials = self._patiently(lambda: read_trials(self._storage.engine, self._study_id))
+        if isinstance(self._storage, InMemoryStorage):
+            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        else:
+            trials = self._patiently(lambda: read_trials(self._engine, self._study_id))
         self._ids = {trial.number: trial._trial_id for trial in trials}
         return trials
 

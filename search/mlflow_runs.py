@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +22,19 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
 
-from .objectives import Budget
-from .plots import front_html, front_png
+from .facts import StudyFacts
+from .front_files import TABLES, FrontFiles
+from .pages.note import front_note
+from .pages.rows import trial_name
 from .records import State, TrialRecord, estimate_errors, measured_figures, profile_figures
-from .results import Results, objective_values
+from .results import Results
+from .study import budget_excesses
 
 STUDY_TAG, STUDY_ID_TAG = "repareto.study", "repareto.study_id"
 TRIAL_TAG, MODEL_TAG = "repareto.trial", "repareto.model"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, NOTE_TAG, TABLES_TAG = "mlflow.parentRunId", "mlflow.note.content", "mlflow.loggedArtifacts"
+# Or else MLflow's UI opens on pages about language models.
+KIND_OF_EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
 EPOCHS_TAG = "epochs"
 """How many epochs of a running trial are written; MLflow writes it after them."""
 STATUS = {
@@ -75,9 +81,7 @@ class _Child:
 class MlflowRuns:
     """The runs of one study on one tracking server."""
 
-    def __init__(
-        self, uri: str, artifacts: str | None, study: str, budgets: Sequence[Budget], study_id: str = ""
-    ) -> None:
+    def __init__(self, uri: str, artifacts: str | None, facts: StudyFacts, study_id: str = "") -> None:
         """Connect, find or make the experiment and the parent run, and read what is written already.
 
         ``artifacts`` is where a new experiment keeps its files; None leaves that to the server. ``study_id`` tells a
@@ -87,7 +91,8 @@ class MlflowRuns:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.uri = uri
         self._client = MlflowClient(tracking_uri=uri)
-        self._study, self._budgets = study, tuple(budgets)
+        self._facts, self._files = facts, FrontFiles(facts)
+        self._study = study = facts.name
         self._experiment_id = self._find_or_create_experiment(artifacts)
         self._study_id = study_id
         runs = [run for run in self._search(f"tags.`{STUDY_TAG}` = '{study}'") if not self._deleted_as_older(run)]
@@ -104,7 +109,7 @@ class MlflowRuns:
     def _find_or_create_experiment(self, artifacts: str | None) -> str:
         experiment = self._client.get_experiment_by_name(self._study)
         if experiment is None:
-            return self._client.create_experiment(self._study, artifact_location=artifacts)
+            return self._client.create_experiment(self._study, artifact_location=artifacts, tags=KIND_OF_EXPERIMENT)
         if experiment.lifecycle_stage == LifecycleStage.DELETED:
             # MLflow keeps its name, so that no other one can be made.
             self._client.restore_experiment(experiment.experiment_id)
@@ -178,7 +183,7 @@ class MlflowRuns:
         if child.epochs is None:
             params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
         metrics = list(_curve_metrics(record, child.epochs or 0))
-        tags = _state_tags(record)
+        tags = self._state_tags(record)
         if record.ended is None:
             tags[EPOCHS_TAG] = str(len(record.curve))
         else:
@@ -205,11 +210,22 @@ class MlflowRuns:
         tags = {
             STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, TRIAL_TAG: str(record.number),
             PARENT_TAG: self.parent_run_id, "role": "trial",
-            "on_front": "false", "candidate": record.candidate.digest, **_state_tags(record),
+            "on_front": "false", "candidate": record.candidate.digest, "device": self._facts.device,
+            **self._state_tags(record),
         }  # fmt: skip
         started_ms = int(record.started * 1000)
-        run = self._client.create_run(self._experiment_id, started_ms, tags, run_name=f"#{record.number}")
+        run = self._client.create_run(self._experiment_id, started_ms, tags, run_name=trial_name(record))
         return _Child(run.info.run_id, started_ms, tags)
+
+    def _state_tags(self, record: TrialRecord) -> dict[str, str]:
+        tags = {"state": record.state.value}
+        if record.reason:
+            tags["reason"] = record.reason[:TAG_CHARACTERS]
+        if record.state is State.REJECTED:
+            excesses = budget_excesses(self._facts.budgets, profile_figures(record.profile))
+            broken = ", ".join(name for name, excess in excesses.items() if excess > 0)
+            tags["reject_reason"] = broken or "cannot be built"
+        return tags
 
     def _log(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
         """Write it in as few batches as MLflow takes, the tags with the last one, for they say what is written."""
@@ -229,35 +245,43 @@ class MlflowRuns:
             if number in self._children:
                 self._client.set_tag(self.run_id(number), "on_front", str(number in members).lower())
         self._members_written = members
+        steps = results.hypervolume_by_trial(after=self._steps_written)
+        costs = results.epochs_by_trial(after=self._steps_written)
         fresh = [
-            Metric("hypervolume", value, int(ended * 1000), step)
-            for step, value, ended in results.hypervolume_by_trial(after=self._steps_written)
+            metric
+            for (step, value, ended), epochs in zip(steps, costs, strict=True)
+            for metric in (
+                Metric("hypervolume", value, int(ended * 1000), step),
+                Metric("hypervolume_by_epochs", value, int(ended * 1000), epochs),
+            )
         ]
         counts = {f"trials.{state}": str(results.counts[state]) for state in State}
         if fresh or counts != self._counts_written:
             self._log(self.parent_run_id, fresh, [], [RunTag(name, count) for name, count in counts.items()])
-            self._steps_written += len(fresh)
+            self._steps_written += len(steps)
             self._counts_written = counts
 
-    def write_front(self, results: Results) -> None:
-        """Write the front's page, picture and table."""
+    def write_front(self, results: Results, *, complete: bool = False) -> None:
+        """Write the front's page and tables, and pictures where they are due or it is to be ``complete``.
+
+        The parent run's description shows the front and leads to its models.
+        """
         if not results.finished:
             return
-        title = f"{self._study}: {len(results.front)} models on the front of {len(results.finished)} trained in full"
-        self._client.log_text(self.parent_run_id, front_html(results, self._budgets, title), "front.html")
-        self._log_png(front_png(results, self._budgets, title))
-        self._client.log_text(self.parent_run_id, json.dumps(front_table(results)), "front.json")
-        # By this tag MLflow's UI knows that the file is a table to show.
-        tables = json.dumps([{"path": "front.json", "type": "table"}])
-        self._client.set_tag(self.parent_run_id, "mlflow.loggedArtifacts", tables)
-
-    def _log_png(self, picture: bytes) -> None:
-        import tempfile
-
+        runs = {number: child.run_id for number, child in self._children.items()}
+        files = self._files.of(results, runs=runs, experiment=self._experiment_id, complete=complete)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "front.png"
-            path.write_bytes(picture)
-            self._client.log_artifact(self.parent_run_id, str(path))
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            self._client.log_artifacts(self.parent_run_id, folder)
+        experiment, parent = self._experiment_id, self.parent_run_id
+        tags = {
+            NOTE_TAG: front_note(results, self._facts, experiment=experiment, parent=parent, runs=runs),
+            # By this tag MLflow's UI knows that a file is a table to show.
+            TABLES_TAG: json.dumps([{"path": name, "type": "table"} for name in TABLES]),
+        }
+        self._log(parent, [], [], [RunTag(name, text) for name, text in tags.items()])
 
     def run_id(self, number: int) -> str:
         """Return the child run of a trial that :meth:`write_trial` has seen."""
@@ -291,11 +315,6 @@ class MlflowRuns:
             self._client.set_terminated(self.parent_run_id, status)
 
 
-def _state_tags(record: TrialRecord) -> dict[str, str]:
-    tags = {"state": record.state.value}
-    return {**tags, "reason": record.reason[:TAG_CHARACTERS]} if record.reason else tags
-
-
 def _fullness(run: Any) -> tuple[bool, int, int, str]:
     return run.info.status != "RUNNING", len(run.data.tags), len(run.data.metrics), run.info.run_id
 
@@ -322,13 +341,3 @@ def _figure_metrics(record: TrialRecord) -> list[Metric]:
         difference = record.measurement.fusion["largest_relative_difference"]
         metrics.append(Metric("fusion.largest_relative_difference", difference, timestamp, step))
     return metrics
-
-
-def front_table(results: Results) -> dict[str, Any]:
-    """Return the front as MLflow's table format: ``columns`` and ``data``."""
-    columns = ["trial", *(o.key for o in results.objectives), "candidate"]
-    data = [
-        [record.number, *objective_values(results.objectives, record), record.candidate.to_json()]
-        for record in results.front
-    ]
-    return {"columns": columns, "data": data}

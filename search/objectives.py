@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..spaces.errors import UserError, nearest_hint
@@ -77,3 +77,13 @@ class Budget:
         """Return such as ``latency 2.3 ms > 2 ms``."""
         value = figures[self.objective.key]
         return f"{self.objective.name} {self.objective.format(value)} > {self.objective.format(self.bound)}"
+
+
+def known_budgets(budgets: Sequence[Budget], figures: Mapping[str, float]) -> list[Budget]:
+    """Return the budgets whose figure is known: that on the error is not before training."""
+    return [budget for budget in budgets if budget.objective.key in figures]
+
+
+def budget_excesses(budgets: Sequence[Budget], figures: Mapping[str, float]) -> dict[str, float]:
+    """Return constraints for Optuna, by budget name: feasible where <= 0."""
+    return {budget.objective.name: budget.excess(figures) for budget in known_budgets(budgets, figures)}

@@ -1,119 +1,150 @@
-"""Pictures: a front as an interactive page and as PNG, a wake word's misses over false alarms."""
+"""Pictures for reports, as PNG: a front, its hypervolume, its parameters, what mattered, a wake word's misses."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from .importance import is_logarithmic
 from .objectives import Budget, Objective
+from .pages.document import Axis, unit_of
+from .pages.rows import FRONT, FULL, GROUPS, rows_of
+from .pages.study import BARS, Importances, study_axes
 from .records import TrialRecord
 from .results import Results, objective_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FRONT_COLOUR = "#c0392b"
+FRONT_COLOUR = GROUPS[FRONT].colour
 DOMINATED_COLOUR = "#95a5a6"
-# Plot in units that people read; the ledger keeps base units.
-AXES = {
-    "fraction": ("%", 100.0),
-    "duration": ("us", 1.0),
-    "size": ("KiB", 1 / 1024),
-    "count": ("", 1.0),
-}
-
-
-# Beyond this ratio of largest to smallest a picture's axis is logarithmic.
-WIDE_RANGE = 20
-
-
-def _axis(objective: Objective) -> tuple[str, float]:
-    unit, factor = AXES[objective.kind]
-    return objective.name.replace("_", " ") + (f" ({unit})" if unit else ""), factor
+COLUMNS = 3
+"""Of pictures beside one another."""
+MOST_AXES = 12
+MOST_NUMBERS = 24
+"""Of more members the numbers would hide one another, and take most of the time."""
 
 
 def _series(records: Sequence[TrialRecord], objective: Objective) -> list[float]:
-    factor = _axis(objective)[1]
+    factor = unit_of(objective)[1]
     return [objective_values([objective], record)[0] * factor for record in records]
 
 
-def _hover(record: TrialRecord, objectives: Sequence[Objective]) -> str:
-    values = zip(objectives, objective_values(objectives, record), strict=True)
-    figures = [f"{objective.name}: {objective.format(value)}" for objective, value in values]
-    parameters = [f"{name} = {value}" for name, value in record.candidate.items()]
-    return "<br>".join([f"<b>trial {record.number}</b>", *figures, "", *parameters])
-
-
-def front_html(results: Results, budgets: Sequence[Budget], title: str) -> str:
-    """Return a self-contained page: each pair of objectives that includes the first, front members over the rest."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    vertical, *others = results.objectives
-    figure = make_subplots(rows=1, cols=len(others), shared_yaxes=True, horizontal_spacing=0.04)
-    front = results.front
-    members = {record.number for record in front}
-    dominated = [record for record in results.finished if record.number not in members]
-    bounds = {budget.objective.name: budget.bound for budget in budgets}
-    for column, horizontal in enumerate(others, 1):
-        label, factor = _axis(horizontal)
-        for name, records, colour, opacity, size in (
-            ("dominated", dominated, DOMINATED_COLOUR, 0.5, 8),
-            ("front", front, FRONT_COLOUR, 1.0, 11),
-        ):
-            figure.add_trace(
-                go.Scatter(
-                    x=_series(records, horizontal),
-                    y=_series(records, vertical),
-                    mode="markers",
-                    name=name,
-                    legendgroup=name,
-                    showlegend=column == 1,
-                    marker={"color": colour, "opacity": opacity, "size": size},
-                    hovertext=[_hover(record, results.objectives) for record in records],
-                    hoverinfo="text",
-                ),
-                row=1,
-                col=column,
-            )
-        figure.update_xaxes(title_text=label, type="log", row=1, col=column)
-        if horizontal.name in bounds:
-            figure.add_vline(x=bounds[horizontal.name] * factor, line_dash="dot", row=1, col=column)
-    figure.update_yaxes(title_text=_axis(vertical)[0], col=1)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(title=title, template="plotly_white", legend=legend, margin={"t": 90})
-    return figure.to_html(full_html=True, include_plotlyjs=True, div_id="front", config={"displaylogo": False})
-
-
 def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
-    """Return the same picture as PNG."""
+    """Return each pair of objectives, those with the first one first: the front over all that was trained in full."""
     from matplotlib.figure import Figure
 
-    vertical, *others = results.objectives
-    figure = Figure(figsize=(5 * len(others), 4), layout="constrained")
-    front = results.front
+    pairs = list(combinations(results.objectives, 2))
+    columns = min(COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(5 * columns, 4 * rows), layout="constrained")
+    front, finished = results.front, results.finished
     bounds = {budget.objective.name: budget.bound for budget in budgets}
-    axes = figure.subplots(1, len(others), sharey=True, squeeze=False)[0]
-    for axis, horizontal in zip(axes, others, strict=True):
-        label, factor = _axis(horizontal)
-        finished = results.finished
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, (vertical, horizontal) in zip(axes, pairs, strict=False):
         axis.scatter(
             _series(finished, horizontal), _series(finished, vertical), s=20, color=DOMINATED_COLOUR, label="dominated"
         )
         axis.scatter(_series(front, horizontal), _series(front, vertical), s=36, color=FRONT_COLOUR, label="front")
-        for record in front:
+        for record in front if len(front) <= MOST_NUMBERS else ():
             here = (_series([record], horizontal)[0], _series([record], vertical)[0])
             axis.annotate(f"#{record.number}", here, textcoords="offset points", xytext=(4, 4), fontsize=7)
         if horizontal.name in bounds:
-            axis.axvline(bounds[horizontal.name] * factor, linestyle=":", color="black", label="budget")
-        low, high = axis.get_xlim()
-        if low > 0 and high / low > WIDE_RANGE:
+            axis.axvline(bounds[horizontal.name] * unit_of(horizontal)[1], linestyle=":", color="black", label="budget")
+        if vertical.name in bounds:
+            axis.axhline(bounds[vertical.name] * unit_of(vertical)[1], linestyle=":", color="black")
+        values = _series(finished, horizontal)
+        if values and is_logarithmic(values):
             axis.set_xscale("log")
+        axis.set_xlabel(unit_of(horizontal)[0])
+        axis.set_ylabel(unit_of(vertical)[0])
+        axis.grid(alpha=0.3)
+    for empty in list(figure.axes)[len(pairs) :]:
+        empty.remove()
+    figure.axes[0].legend()
+    figure.suptitle(title)
+    return _png(figure)
+
+
+def hypervolume_png(studies: Mapping[str, Results]) -> bytes:
+    """Return the hypervolume of each study over its trained trials, and over the epochs that they had."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    by_trial, by_epoch = figure.subplots(1, 2, sharey=True)
+    for name, results in studies.items():
+        steps = results.hypervolume_by_trial()
+        heights = [height for _, height, _ in steps]
+        by_trial.plot([step for step, _, _ in steps], heights, drawstyle="steps-post", label=name)
+        by_epoch.plot(results.epochs_by_trial(), heights, drawstyle="steps-post", label=name)
+    for axis, label in ((by_trial, "trained trials"), (by_epoch, "trained epochs")):
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(_axis(vertical)[0])
-    axes[0].legend()
+    by_trial.set_ylabel("hypervolume")
+    by_trial.legend()
+    return _png(figure)
+
+
+def parameters_png(results: Results, importances: Importances, title: str) -> bytes:
+    """Return parallel coordinates: objectives and the most important parameters of all that was trained in full."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows_of(results) if row.group in (FRONT, FULL)]
+    axes = study_axes(rows, results.objectives, importances)[:MOST_AXES]
+    figure = Figure(figsize=(1.4 * len(axes) + 1, 4), layout="constrained")
+    panel = figure.subplots()
+    heights = [_heights(axis) for axis in axes]
+    for group in (FULL, FRONT):
+        # What a candidate does not have interrupts its line.
+        lines = [
+            [(column, height[place]) for column, height in enumerate(heights)]
+            for place, row in enumerate(rows)
+            if row.group == group
+        ]
+        look = GROUPS[group]
+        panel.add_collection(LineCollection(lines, colors=look.colour, alpha=look.line, linewidths=1))
+    panel.set_xlim(-0.2, len(axes) - 0.8)
+    panel.set_ylim(-0.05, 1.05)
+    labels = [f"{axis.label}\n{_ends(axis)}" for axis in axes]
+    panel.set_xticks(range(len(axes)), labels, rotation=30, ha="right", fontsize=8)
+    panel.set_yticks([])
+    panel.grid(axis="x")
+    panel.set_title(title)
+    return _png(figure)
+
+
+def _heights(axis: Axis) -> list[float]:
+    """Each value between 0, the least, and 1; NaN where there is none."""
+    import numpy as np
+
+    values = np.array([np.nan if value is None else value for value in axis.values], dtype=float)
+    values = np.log(values) if axis.log else values
+    low, high = np.nanmin(values), np.nanmax(values)
+    return (np.full_like(values, 0.5) if low == high else (values - low) / (high - low)).tolist()
+
+
+def _ends(axis: Axis) -> str:
+    known = [value for value in axis.values if value is not None]
+    low, high = min(known), max(known)
+    if axis.options is not None:
+        return f"{axis.options[int(low)]} to {axis.options[int(high)]}"
+    return f"{low:.3g} to {high:.3g}"
+
+
+def importance_png(importances: Importances, title: str) -> bytes:
+    """Return how much each parameter decided about each objective."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(importances), 4), layout="constrained")
+    panels = figure.subplots(1, len(importances), squeeze=False)[0]
+    for panel, (objective, shares) in zip(panels, importances.items(), strict=True):
+        names = list(shares)[:BARS][::-1]
+        panel.barh(names, [100 * shares[name] for name in names], color=FRONT_COLOUR)
+        panel.set_xlabel(f"share in {objective.replace('_', ' ')} (%)")
+        panel.tick_params(axis="y", labelsize=8)
     figure.suptitle(title)
     return _png(figure)
 

@@ -106,6 +106,10 @@ class Results:
         """
         return self._history.steps[after:]
 
+    def epochs_by_trial(self, after: int = 0) -> list[int]:
+        """Return the epochs trained so far at each of :meth:`hypervolume_by_trial`'s ends: what the search has cost."""
+        return self._history.epochs[after:]
+
 
 class _History:
     """The trained trials in the order of their ends."""
@@ -113,6 +117,7 @@ class _History:
     def __init__(self, objectives: Sequence[Objective], reference: np.ndarray) -> None:
         self.front = GrowingFront(reference)
         self.steps: list[tuple[int, float, float]] = []
+        self.epochs: list[int] = []
         self._rows: list[tuple[int, int]] = []
         self._objectives = objectives
         self._last = (-np.inf, -1)
@@ -132,6 +137,7 @@ class _History:
                 self.front.add(len(self._rows), objective_values(self._objectives, point))
                 self._rows.append((record.number, place))
         self.steps.append((len(self.steps) + 1, self.front.hypervolume, record.ended or 0.0))
+        self.epochs.append((self.epochs[-1] if self.epochs else 0) + len(record.curve))
         return True
 
 

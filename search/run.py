@@ -35,8 +35,8 @@ from .progress import Progress
 from .records import TrialRecord, estimate_errors, figures_of
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
-from .sampling import Proposer
-from .study import Study, scout_reference
+from .sampling import OptunaProposer
+from .study import Proposer, Study, scout_reference
 from .study_data import describe_data
 from .tasks import task_of
 from .tracking import MlflowView, connect_runs
@@ -229,7 +229,7 @@ def train(
     study = Study(
         ledger,
         appraiser,
-        _proposer(parts),
+        make_proposer(parts, appraiser, ledger.header()["reference"]),
         objectives=config.parsed_objectives(),
         budgets=config.parsed_budgets(),
         reference=ledger.header()["reference"],
@@ -239,14 +239,14 @@ def train(
         deadline=deadline,
         stop_requested=ledger.stop_requested,
     )
-    study_id = ledger.header()["id"]
-    view = MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), study.results)
+    header = ledger.header()
+    view = MlflowView(lambda: connect_runs(config, header), _texts(ledger), study.results)
     progress = Progress(study.results, trials=trials, epochs=epochs, deadline=deadline)
     study.watched_by(view, progress)
     job = Job(
         space=parts.space,
         training=parts.training,
-        study_id=study_id,
+        study_id=header["id"],
         study_folder=study_folder(absolute(config.store), config.study),
         seed=config.seed,
         threads=config.workers.threads,
@@ -271,8 +271,8 @@ def train(
 
 def write_view(config: Config, ledger: Ledger, status: str) -> str:
     """Make the MLflow view equal to the ledger; return "" or why that cannot be."""
-    study_id = ledger.header()["id"]
-    return MlflowView(lambda: connect_runs(config, study_id), _texts(ledger), read_results(ledger)).close(status)
+    header = ledger.header()
+    return MlflowView(lambda: connect_runs(config, header), _texts(ledger), read_results(ledger)).close(status)
 
 
 def _close_view(view: MlflowView, status: str, say: Say) -> bool:
@@ -287,14 +287,27 @@ def _behind(trouble: str) -> str:
     return f"the MLflow view is behind the ledger ({trouble}); the same command again, or `repareto sync`, mends it"
 
 
-def _proposer(parts: Parts) -> Proposer:
-    search = parts.config.search
-    return Proposer(
+def make_proposer(parts: Parts, appraiser: Appraiser, reference: Sequence[float]) -> Proposer:
+    """Return the sampler that the config names."""
+    config, search = parts.config, parts.config.search
+    if search.sampler == "frontier":
+        from .frontier.proposer import FrontierProposer
+
+        return FrontierProposer(
+            parts.space,
+            appraiser,
+            objectives=config.parsed_objectives(),
+            budgets=config.parsed_budgets(),
+            reference=reference,
+            startup_trials=search.startup_trials,
+            seed=config.seed,
+        )
+    return OptunaProposer(
         parts.space,
-        len(parts.config.objectives),
+        len(config.objectives),
         sampler=search.sampler,
         startup_trials=search.startup_trials,
-        seed=parts.config.seed,
+        seed=config.seed,
     )
 
 

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..spaces.space import Candidate, Dimension, Float, Int, SearchSpace, Value
 from .front import pareto_ranks
 from .ledger import constraint_attributes
+from .results import Results
 
 SHOWN_TRIALS = 500
 """The most ended trials that a sampler of ``BOUNDED`` sees: one half the best, the other the latest."""
@@ -51,7 +52,7 @@ class Proposal(NamedTuple):
     attributes: dict[str, Any]
 
 
-class Proposer:
+class OptunaProposer:
     """Asks a sampler for candidates and tells it what became of them."""
 
     def __init__(self, space: SearchSpace, objectives: int, *, sampler: str, startup_trials: int, seed: int) -> None:
@@ -85,13 +86,14 @@ class Proposer:
         """What the sampler keeps with the study."""
         return self._storage.get_study_system_attrs(self._study._study_id)
 
-    def propose(self) -> Proposal:
+    def propose(self, _results: Results | None = None) -> Proposal:
         """Return the next candidate; it counts as running until :meth:`settle`."""
         # A sampler of its own for each number: what is proposed depends on the seed, the number and the trials
         # known, not on how often the driver was restarted.
         number, self._known = self._known, self._known + 1
         self._running.add(number)
-        self._study.sampler = make_sampler(self._sampler, self._startup_trials, candidate_seed(self._seed, number))
+        seed = candidate_seed(self._seed, number)
+        self._study.sampler = make_sampler(self._sampler, self._startup_trials, seed, sequence_seed=self._seed)
         if self._sampler in BOUNDED and len(self._ended) > SHOWN_TRIALS:
             self._storage.shown = sorted({*self._ended.choice(SHOWN_TRIALS), *self._running})
         trial = self._study.ask()
@@ -198,8 +200,11 @@ class _RestoredTrial(FrozenTrial):
         return copy.copy(self)
 
 
-def make_sampler(kind: str, startup_trials: int, seed: int) -> BaseSampler:
-    """Return an Optuna sampler for a conditional, constrained, multi-objective study."""
+def make_sampler(kind: str, startup_trials: int, seed: int, sequence_seed: int = 0) -> BaseSampler:
+    """Return an Optuna sampler for a conditional, constrained, multi-objective study.
+
+    ``seed`` is for one proposal; ``sequence_seed``, the same for all, for samplers that go along a fixed sequence.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if kind == "tpe":
@@ -213,6 +218,14 @@ def make_sampler(kind: str, startup_trials: int, seed: int) -> BaseSampler:
         if kind == "gp":
             return optuna.samplers.GPSampler(
                 n_startup_trials=startup_trials, seed=seed, warn_independent_sampling=False
+            )
+        if kind == "qmc":
+            return optuna.samplers.QMCSampler(
+                seed=sequence_seed,
+                scramble=True,
+                independent_sampler=optuna.samplers.RandomSampler(seed),
+                warn_independent_sampling=False,
+                warn_asynchronous_seeding=False,
             )
     assert kind == "random", kind
     return optuna.samplers.RandomSampler(seed=seed)

@@ -11,19 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
 from .devices.profile import Profile
 from .ledger import Ledger
-from .objectives import Budget, Objective
+from .objectives import Budget, Objective, budget_excesses, known_budgets
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord, profile_figures
 from .results import Results
 from .rungs import ParetoRungs
-from .sampling import Proposer
+from .sampling import Proposal
 
 SCOUTS = 64
 REJECTION_LIMIT = 1000
@@ -36,6 +36,25 @@ LOSSES = 20
 
 Appraiser = Callable[[Candidate], Profile]
 """Returns the profile of a candidate's fused graph, which needs no training."""
+
+
+class Proposer(Protocol):
+    """Who decides what to try next."""
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What it keeps with the study."""
+
+    def restore(self, trials: Sequence[FrozenTrial], state: Mapping[str, Any]) -> None:
+        """Learn the ledger's trials, in order of their numbers, and the :attr:`state` that was kept with them."""
+
+    def propose(self, results: Results) -> Proposal | None:
+        """Return the next candidate, of the number that comes next; None where there is none left."""
+
+    def settle(
+        self, number: int, state: TrialState, values: Sequence[float] | None, constraints: Mapping[str, float]
+    ) -> None:
+        """Learn how the trial of that number ended."""
 
 
 class Observer(Protocol):
@@ -72,6 +91,7 @@ class Study:
         self._trials, self._epochs, self._rungs = trials, epochs, rungs
         self._deadline = deadline
         self._stop_requested, self._stopped = stop_requested, False
+        self._exhausted = False
         self._observers: tuple[Observer, ...] = ()
         self.results = self._restore()
         """What is known of all trials; kept up to date."""
@@ -106,7 +126,7 @@ class Study:
     @property
     def unfinished(self) -> bool:
         """Whether trials are left running, or to start."""
-        return self.results.counts[State.RUNNING] > 0 or self.results.trained < self._trials
+        return self.results.counts[State.RUNNING] > 0 or (self.results.trained < self._trials and not self._exhausted)
 
     def next_trial(self) -> TrialRecord | None:
         """Return the next trial to train, an interrupted one first, or None when there is nothing to start now."""
@@ -121,7 +141,7 @@ class Study:
                 continue
             self._notify(record)
             return record
-        if self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
+        if self._exhausted or self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
             return None
         return self._start_feasible()
 
@@ -131,7 +151,11 @@ class Study:
         for _ in range(REJECTION_LIMIT):
             if self.stopping:
                 return None
-            candidate, distributions, attributes = self._proposer.propose()
+            proposal = self._proposer.propose(self.results)
+            if proposal is None:
+                self._exhausted = True
+                return None
+            candidate, distributions, attributes = proposal
             try:
                 profile = asdict(self._appraise(candidate))
             except Exception as error:
@@ -246,16 +270,6 @@ class Study:
     def _notify(self, record: TrialRecord) -> None:
         for observer in self._observers:
             observer.trial_changed(record, self.results)
-
-
-def known_budgets(budgets: Sequence[Budget], figures: Mapping[str, float]) -> list[Budget]:
-    """Return the budgets whose figure is known: that on the error is not before training."""
-    return [budget for budget in budgets if budget.objective.key in figures]
-
-
-def budget_excesses(budgets: Sequence[Budget], figures: Mapping[str, float]) -> dict[str, float]:
-    """Return constraints for Optuna, by budget name: feasible where <= 0."""
-    return {budget.objective.name: budget.excess(figures) for budget in known_budgets(budgets, figures)}
 
 
 def scout_reference(

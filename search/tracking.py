@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import first_line
 from .addresses import folder_of
@@ -40,15 +40,19 @@ def default_artifacts(store: Path) -> str:
     return (store / "mlartifacts").absolute().as_uri()
 
 
-def connect_runs(config: Config, study_id: str) -> MlflowRuns:
-    """Return the study's runs on its tracking server; importing MLflow and making its store takes seconds."""
+def connect_runs(config: Config, header: Mapping[str, Any]) -> MlflowRuns:
+    """Return the runs of the study with that ``header`` in its ledger, on its tracking server.
+
+    Importing MLflow and making its store takes seconds.
+    """
+    from .facts import StudyFacts
     from .mlflow_runs import MlflowRuns
 
     uri, artifacts = config.tracking, None
     if uri is None:
         folder = folder_of(config.store, "MLflow's own store", "name a server: `tracking: http://host:5000`")
         uri, artifacts = default_tracking_uri(folder), default_artifacts(folder)
-    return MlflowRuns(uri, artifacts, config.study, config.parsed_budgets(), study_id)
+    return MlflowRuns(uri, artifacts, StudyFacts.of(config, header), header["id"])
 
 
 class MlflowView:
@@ -132,7 +136,7 @@ class MlflowView:
         runs.write_progress(self._results)
         shown = self._results.counts[State.FINISHED]
         if shown != self._shown and (status or time.monotonic() >= self._next_page):
-            runs.write_front(self._results)
+            runs.write_front(self._results, complete=bool(status))
             self._shown = shown
             self._next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
         if status:

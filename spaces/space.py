@@ -81,6 +81,12 @@ class Float:
             return self._clamped(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return self._clamped(rng.uniform(self.low, self.high))
 
+    def at(self, share: float) -> float:
+        """Return the number at ``share`` of the way from ``low`` to ``high``, in [0, 1]."""
+        if self.log:
+            return self._clamped(self.low * (self.high / self.low) ** share)
+        return self._clamped(self.low + share * (self.high - self.low))
+
     def middle(self) -> float:
         return self._clamped(math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2)
 

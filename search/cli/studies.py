@@ -132,9 +132,12 @@ def front(
     ledger = open_ledger(study, store, ledger_url)
     results = read_results(ledger)
     if html is not None:
-        from ..plots import front_html
+        from ..facts import StudyFacts
+        from ..importance import importances
+        from ..pages.study import study_page
 
-        page = front_html(results, Config(**ledger.header()["config"]).parsed_budgets(), study)
+        header = ledger.header()
+        page = study_page(results, StudyFacts.of(Config(**header["config"]), header), importances(results))
         try:
             html.write_text(page)
         except OSError as error:

@@ -227,7 +227,12 @@ def _switch(
         write_atomically(folder / name, content)
     *stages, joined_name = written
     own = {**exits, "stages": stages, "temperatures": list(temperatures), "points": [point], "chosen": 0}
-    own["joined"] = {**exits["joined"], "file": joined_name}
+    # The time that its layers take is what it was.
+    of_all = exits.get("joined", {})
+    own["joined"] = {
+        "file": joined_name,
+        **{key: of_all[key] for key in of_all.keys() & {"measured_latency_at_exit_us"}},
+    }
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
     sums = {**manifest.get("sha256", {}), **digests}
     document = {**manifest, "exits": own, GLOBAL_KEY: exits, "sha256": sums}

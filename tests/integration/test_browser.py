@@ -1,6 +1,5 @@
 """A person's view: the MLflow UI in a real browser."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -9,9 +8,10 @@ import urllib.request
 import pytest
 from mlflow import MlflowClient
 
+from tests.integration.browser import chromium, needs_chromium
 from tests.integration.commands import REPARETO, environment
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -36,28 +36,39 @@ def ui(finished_study):
         process.wait(30)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
-    from playwright.sync_api import sync_playwright
-
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
-    finished = client.search_runs([experiment], "tags.state = 'finished'")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        try:
-            page = browser.new_page(viewport={"width": 1600, "height": 1000})
-            page.goto(f"{ui}/#/experiments/{experiment}/runs")
-            page.locator(f'a[href*="/runs/{parent.info.run_id}"]').first.click(timeout=60_000)
-            page.get_by_role("tab", name="Artifacts").click(timeout=60_000)
-            page.get_by_text("front.html").first.click(timeout=60_000)
-            points = page.frame_locator("iframe").locator(".scatterlayer .point")
-            points.first.wait_for(timeout=60_000)
-            # Every model trained in full stands in each of the two plots.
-            assert points.count() == 2 * len(finished)
-            page.screenshot(path=tmp_path / "front.png")
-        finally:
-            browser.close()
+    trained = client.search_runs([experiment], "tags.state IN ('finished', 'stopped')")
+    members = client.search_runs([experiment], "tags.on_front = 'true'")
+    with chromium() as watched:
+        page = watched.page
+        page.goto(f"{ui}/#/experiments/{experiment}/runs")
+        page.locator(f'a[href*="/runs/{parent.info.run_id}"]').first.click(timeout=60_000)
+        # The run opens on the front: a picture, and names that lead to the models.
+        picture = page.locator('img[src*="front.png"]')
+        picture.wait_for(timeout=60_000)
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        for member in members:
+            assert page.locator(f'a[href*="{member.info.run_id}"]', has_text=member.info.run_name).count()
+        page.screenshot(path=tmp_path / "run.png")
+        page.get_by_role("tab", name="Artifacts").click(timeout=60_000)
+        page.get_by_text("front.html").first.click(timeout=60_000)
+        frame = page.frame_locator("iframe")
+        frame.locator("body[data-ready]").wait_for(timeout=60_000)
+        # What was trained stands in each of the three pairs of objectives.
+        assert frame.locator("circle.point").count() >= 3 * len(trained)
+        watched.complaints.clear()
+        row = frame.locator("tr[data-item]").first
+        row.click()
+        # MLflow lets the page open nothing: the address of the run is there to be copied.
+        address = frame.locator("input#run").input_value()
+        assert address.startswith(f"{ui}/#/experiments/{experiment}/runs/")
+        assert address.rsplit("/", 1)[1] in {member.info.run_id for member in members}
+        frame.locator("input#run").click()
+        assert watched.complaints == []
+        page.screenshot(path=tmp_path / "front.png")
+        page.get_by_text("trials.json").first.click(timeout=60_000)
+        page.get_by_text("stage1.width").first.wait_for(timeout=60_000)
+        page.screenshot(path=tmp_path / "table.png")

@@ -43,7 +43,7 @@ def test_front_json_is_the_front_of_the_ledger(finished_study):
 def test_front_html_stands_alone(finished_study):
     page = finished_study.folder / "front.html"
     assert repareto("front", "digits", "--html", page, cwd=finished_study.folder).returncode == 0
-    assert "plotly" in page.read_text(encoding="utf-8")
+    assert "digits: " in page.read_text(encoding="utf-8")
 
 
 def test_mlflow_shows_what_the_ledger_has(finished_study):

@@ -15,12 +15,13 @@ from torch import nn
 from repareto.search.addresses import LedgerAddress
 from repareto.search.database import open_storage
 from repareto.search.devices.profile import Figure, Profile
+from repareto.search.frontier.proposer import FrontierProposer
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget, objective
 from repareto.search.records import EpochPoint, Measurement, State, TrialRecord, profile_figures
 from repareto.search.results import Results
 from repareto.search.rungs import ParetoRungs
-from repareto.search.sampling import Proposer
+from repareto.search.sampling import OptunaProposer
 from repareto.search.study import Study
 from repareto.spaces.space import Candidate, Choice, Float, Int, Parameter, SearchSpace
 from tests.integration.cluster import Postgres
@@ -160,12 +161,33 @@ class Lab:
         """The study of that name, made where there is none."""
         return Ledger.find(store, name) or Ledger.create(store, name, self.header(**identity))
 
-    def proposer(self, *, sampler: str = "random", startup_trials: int = 4, seed: int = 0) -> Proposer:
-        return Proposer(self.space, len(self.objectives), sampler=sampler, startup_trials=startup_trials, seed=seed)
+    def proposer(self, *, sampler: str = "random", startup_trials: int = 4, seed: int = 0) -> OptunaProposer:
+        return OptunaProposer(
+            self.space, len(self.objectives), sampler=sampler, startup_trials=startup_trials, seed=seed
+        )
+
+    def frontier(
+        self,
+        *,
+        startup_trials: int = 4,
+        seed: int = 0,
+        budgets: Mapping[str, str] | None = None,
+        appraise: Callable[[Candidate], Profile] | None = None,
+        space: SearchSpace | None = None,
+    ) -> FrontierProposer:
+        return FrontierProposer(
+            space or self.space,
+            appraise or self.profile,
+            objectives=self.objectives,
+            budgets=[Budget.parse(name, text) for name, text in (budgets or {}).items()],
+            reference=self.reference,
+            startup_trials=startup_trials,
+            seed=seed,
+        )
 
     def study(
         self,
-        store: Path,
+        store: Path | None,
         *,
         trials: int = 6,
         budgets: Mapping[str, str] | None = None,
@@ -177,9 +199,11 @@ class Lab:
         **others: Any,
     ) -> Study:
         return Study(
-            self.ledger(store),
+            Ledger.in_memory("study", self.header()) if store is None else self.ledger(store),
             appraise or self.profile,
-            self.proposer(sampler=sampler, seed=seed),
+            self.frontier(budgets=budgets, appraise=appraise, seed=seed)
+            if sampler == "frontier"
+            else self.proposer(sampler=sampler, seed=seed),
             objectives=self.objectives,
             budgets=[Budget.parse(name, text) for name, text in (budgets or {}).items()],
             reference=self.reference,

@@ -114,7 +114,7 @@ def test_what_is_wrong_is_named_with_its_line(complaint, added: str, message: st
         ("trials: 30", "trials: 0", "config.yaml:10: search.trials 0: input should be greater than or equal to 1"),
         ("trials: 30", "trails: 30", "config.yaml:10: search.trails: unknown key (did you mean trials?)"),
         ("trials: 30", "time_budget: 10", 'config.yaml:10: search.time_budget "10": not a duration (try "2 ms")'),
-        ("sampler: nsga2", "sampler: nsga", "config.yaml:11: search.sampler 'nsga': input should be 'tpe', 'nsga2'"),
+        ("sampler: nsga2", "sampler: nsga", "config.yaml:11: search.sampler 'nsga': input should be 'frontier', 'tpe'"),
         ("study: keywords", "study: a b", "config.yaml:1: study 'a b': string should match pattern"),
         ("study: keywords", "study: ../up", "config.yaml:1: study '../up': string should match pattern"),
         ("study: keywords", "study: 7", "config.yaml:1: study 7: input should be a valid string"),

@@ -12,7 +12,13 @@ from repareto.spaces.errors import UserError
 
 
 class Runs:
-    """Knows of no model."""
+    """Knows of no model, and remembers whether the front was written when the members were complete."""
+
+    def __init__(self) -> None:
+        self.fronts: list[bool] = []
+
+    def write_front(self, _results: object, *, complete: bool) -> None:
+        self.fronts.append(complete)
 
     def model_uri(self, _number: int) -> None:
         return None
@@ -22,14 +28,17 @@ class Runs:
 def complete(lab, monkeypatch):
     """Complete three members, each call of the stand-ins failing as told; return what was done and said."""
 
+    runs = Runs()
+
     def complete(connecting: list[Exception], logging: dict[int, list[Exception]]) -> tuple[list[int], list[str]]:
         done: list[int] = []
         said: list[str] = []
+        runs.fronts.clear()
 
-        def connect(_config: Config, _study_id: str) -> Runs:
+        def connect(_config: Config, _header: object) -> Runs:
             if connecting:
                 raise connecting.pop(0)
-            return Runs()
+            return runs
 
         def member(_ledger, _config, _runs, record) -> None:
             if logging.get(record.number):
@@ -40,10 +49,11 @@ def complete(lab, monkeypatch):
         monkeypatch.setattr(finish, "_complete_member", member)
         monkeypatch.setattr(finish, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
         config = Config(study="s", data={"source": "digits"}, space={"name": "repcnn"}, tracking="http://server")
-        ledger = SimpleNamespace(header=lambda: {"id": "a"})
+        ledger = SimpleNamespace(header=lambda: {"id": "a", "reference": lab.reference}, records=list)
         finish.complete_members(ledger, config, [lab.record(number) for number in range(3)], said.append)
         return done, said
 
+    complete.runs = runs
     return complete
 
 
@@ -51,6 +61,7 @@ def test_a_server_that_is_started_again_costs_nothing(complete) -> None:
     done, said = complete([NoAnswer("refused")] * 2, {1: [MlflowException("500"), NoAnswer("reset")]})
     assert done == [0, 1, 2]
     assert len(said) == 1 and said[0].startswith("measuring 3 models")
+    assert complete.runs.fronts == [True], "with what was measured"
 
 
 def test_a_server_that_stays_away_is_told_in_a_line(complete) -> None:

@@ -23,7 +23,7 @@ from repareto.search.lease import LeaseLostError, hold_lease
 from repareto.search.ledger import Ledger, constraint_attributes
 from repareto.search.patience import AwayError
 from repareto.search.read_trials import read_trials
-from repareto.search.records import EpochPoint, Loss, State
+from repareto.search.records import EpochPoint, Loss, State, TrialRecord
 from repareto.search.results import objective_values
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Int
@@ -504,3 +504,14 @@ def test_constraints_are_optunas_own() -> None:
     trial = optuna.trial.create_trial(values=[1.0, 2.0], constraints={"latency": -0.5, "fidelity": 0.25})
     assert constraint_attributes({"latency": -0.5, "fidelity": 0.25}) == trial.system_attrs
     assert constraint_attributes({}) == {}
+
+
+def test_a_ledger_in_memory_tells_what_one_on_disk_tells(lab, tmp_path: Path) -> None:
+    def told(store: Path | None) -> list[TrialRecord]:
+        study = lab.study(store, trials=6, rungs=(3,), budgets={"latency": "200us"})
+        lab.drive(study)
+        records = study._ledger.records()
+        assert records == list(study.results.records)
+        return [replace(record, started=0.0, ended=0.0) for record in records]
+
+    assert told(None) == told(tmp_path)

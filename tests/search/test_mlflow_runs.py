@@ -12,8 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from repareto.search.mlflow_runs import PARENT_TAG, STUDY_TAG, MlflowRuns, front_table
+from repareto.search.facts import StudyFacts
+from repareto.search.mlflow_runs import PARENT_TAG, STUDY_TAG, MlflowRuns
 from repareto.search.objectives import Budget
+from repareto.search.pages.rows import front_table, trial_name
 from repareto.search.records import State
 
 
@@ -47,7 +49,8 @@ class View:
 
     def connect(self, study_id: str = "a") -> MlflowRuns:
         """As each driver does."""
-        return MlflowRuns(self._uri, self._artifacts, self.name, [Budget.parse("latency", "2ms")], study_id)
+        facts = StudyFacts(self.name, (Budget.parse("latency", "1us"),), "host")
+        return MlflowRuns(self._uri, self._artifacts, facts, study_id)
 
     @property
     def experiment_id(self) -> str:
@@ -123,10 +126,14 @@ def test_one_parent_and_a_child_for_each_trial(lab, view: View, records) -> None
         assert tags["candidate"] == record.candidate.digest
         assert tags["on_front"] == str(number in (0, 1)).lower()
         assert tags.get("reason", "") == record.reason
-        assert run.info.run_name == f"#{number}"
+        assert tags["device"] == "host"
+        assert run.info.run_name == trial_name(record)
         assert run.info.start_time == int(record.started * 1000)
         assert run.info.end_time == (None if record.ended is None else int(record.ended * 1000))
         assert run.data.params == {name: str(value) for name, value in record.candidate.items()}
+    assert [children[number].data.tags.get("reject_reason") for number in range(6)] == [
+        None, None, None, "latency", None, None,
+    ]  # fmt: skip
     assert [children[number].info.status for number in range(6)] == [
         "FINISHED", "FINISHED", "FINISHED", "KILLED", "FAILED", "RUNNING",
     ]  # fmt: skip
@@ -154,6 +161,8 @@ def test_the_hypervolume_over_trials_and_the_counts(lab, view: View, records) ->
     write_all(view.connect(), lab, records)
     results = lab.results(*records)
     assert view.history(None, "hypervolume") == [(step, value) for step, value, _ in results.hypervolume_by_trial()]
+    costs = [sum(len(record.curve) for record in records[:count]) for count in (1, 2, 3, 5)]
+    assert [step for step, _ in view.history(None, "hypervolume_by_epochs")] == costs
     tags = view.parent.data.tags
     counted = {"finished": "2", "stopped": "1", "rejected": "1", "failed": "1", "running": "1"}
     assert {state: tags[f"trials.{state}"] for state in counted} == counted
@@ -410,26 +419,26 @@ def test_the_front_as_page_picture_and_table(lab, view: View, records) -> None:
     write_all(runs, lab, records)
     runs.write_front(results)
     files = {file.path for file in view.client.list_artifacts(runs.parent_run_id)}
-    assert files == {"front.html", "front.png", "front.json"}
+    tables = {f"{name}.{form}" for name in ("front", "trials") for form in ("json", "csv")}
+    assert files == tables | {"front.html", "front.png", "hypervolume.png", "parameters.png"}
     folder = Path(view.client.download_artifacts(runs.parent_run_id, ""))
-    assert "Plotly.newPlot" in (folder / "front.html").read_text()
+    page = (folder / "front.html").read_text()
+    assert all(run.info.run_id in page for run in view.children.values())
+    assert view.experiment_id in page
+    note = view.parent.data.tags["mlflow.note.content"]
+    assert all(view.children[record.number].info.run_id in note for record in results.front)
     assert "2 models on the front of 2 trained in full" in (folder / "front.html").read_text()
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "front.json").read_text()) == front_table(results)
-    assert json.loads(view.parent.data.tags["mlflow.loggedArtifacts"]) == [{"path": "front.json", "type": "table"}]
+    assert json.loads(view.parent.data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": name, "type": "table"} for name in ("front.json", "trials.json")
+    ]
 
 
 def test_no_front_is_written_before_a_model_is_there(lab, view: View) -> None:
     runs = view.connect()
     runs.write_front(lab.results(lab.record(0, state=State.STOPPED)))
     assert view.client.list_artifacts(runs.parent_run_id) == []
-
-
-def test_the_table_of_a_front(lab, records) -> None:
-    table = front_table(lab.results(*records))
-    assert table["columns"] == ["trial", "error", "latency_us", "peak_memory_bytes", "candidate"]
-    assert [row[:4] for row in table["data"]] == [[1, 0.1, 3000, 40960], [0, 0.2, 2000, 20480]]
-    assert json.loads(table["data"][0][4])["values"] == dict(records[1].candidate)
 
 
 def test_texts_of_the_parent(view: View) -> None:

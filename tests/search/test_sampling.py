@@ -14,10 +14,11 @@ from optuna.trial import TrialState, create_trial
 
 from repareto.search import sampling
 from repareto.search.config import Sampler
-from repareto.search.sampling import Proposer, candidate_seed, distribution, make_sampler
+from repareto.search.sampling import OptunaProposer, candidate_seed, distribution, make_sampler
 from repareto.spaces.space import Choice, Float, Int
 
-SAMPLERS = get_args(Sampler)
+SAMPLERS = [sampler for sampler in get_args(Sampler) if sampler != "frontier"]
+"""Optuna's."""
 STARTUP = 3
 
 
@@ -36,7 +37,7 @@ def test_seeds_of_candidates_are_apart_and_stay() -> None:
     assert candidate_seed(0, 0) == 2968811710, "frozen: a change makes every old study another one"
 
 
-def settle(lab, proposer: Proposer, number: int, candidate) -> None:
+def settle(lab, proposer: OptunaProposer, number: int, candidate) -> None:
     """Give a trial one of the ends there are, by its number: most are trained, some stopped, rejected, failed."""
     kind = number % 5
     if kind == 3:
@@ -51,7 +52,7 @@ def settle(lab, proposer: Proposer, number: int, candidate) -> None:
         proposer.settle(number, TrialState.COMPLETE, values, {"latency": -0.1})
 
 
-def proposals(lab, proposer: Proposer, first: int, count: int) -> list:
+def proposals(lab, proposer: OptunaProposer, first: int, count: int) -> list:
     made = []
     for number in range(first, first + count):
         candidate = proposer.propose().candidate
@@ -152,7 +153,7 @@ def watchers(monkeypatch: pytest.MonkeyPatch) -> list[Watcher]:
     """The samplers that were made, in order of their proposals; of 12 trials or more a choice is shown."""
     made: list[Watcher] = []
 
-    def watch(_kind: str, _startup_trials: int, seed: int) -> Watcher:
+    def watch(_kind: str, _startup_trials: int, seed: int, **_: int) -> Watcher:
         made.append(Watcher(seed))
         return made[-1]
 
@@ -270,7 +271,7 @@ def test_a_narrowed_dimension_is_proposed_as_it_is(lab) -> None:
     space = replace(
         lab.space, width=Int(8, 8, step=4), learning_rate=Float(3e-3, 3e-3, log=True), form=Choice(("deep",))
     )
-    proposer = Proposer(space, 3, sampler="tpe", startup_trials=2, seed=0)
+    proposer = OptunaProposer(space, 3, sampler="tpe", startup_trials=2, seed=0)
     for number in range(5):
         candidate = proposer.propose().candidate
         assert (candidate["width"], candidate["training.learning_rate"], candidate["form"]) == (8, 3e-3, "deep")
@@ -285,6 +286,7 @@ def test_every_kind_of_the_config_has_its_sampler(kind: str) -> None:
         "nsga3": optuna.samplers.NSGAIIISampler,
         "gp": optuna.samplers.GPSampler,
         "random": optuna.samplers.RandomSampler,
+        "qmc": optuna.samplers.QMCSampler,
     }
     assert type(make_sampler(kind, 4, 0)) is expected[kind]
 

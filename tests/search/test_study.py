@@ -17,10 +17,10 @@ from repareto.search.devices.profile import Figure, Profile
 from repareto.search.devices.targets import device
 from repareto.search.ledger import Ledger
 from repareto.search.models import Appraiser
-from repareto.search.objectives import Budget
+from repareto.search.objectives import Budget, budget_excesses, known_budgets
 from repareto.search.records import EpochPoint, State, TrialRecord
 from repareto.search.results import Results
-from repareto.search.study import budget_excesses, known_budgets, scout_reference
+from repareto.search.study import scout_reference
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import Candidate, Choice, Int
 
@@ -354,7 +354,9 @@ def test_a_trial_that_lost_its_checkpoint_starts_its_curve_again(lab, tmp_path: 
 
 
 # A Gaussian process over three objectives takes seconds a trial from the tenth on.
-@pytest.mark.parametrize(("sampler", "trials"), [("random", 8), ("tpe", 8), ("nsga2", 14), ("nsga3", 14), ("gp", 6)])
+@pytest.mark.parametrize(
+    ("sampler", "trials"), [("frontier", 8), ("random", 8), ("tpe", 8), ("nsga2", 14), ("nsga3", 14), ("gp", 6)]
+)
 def test_one_worker_and_one_seed_give_one_study(lab, tmp_path: Path, sampler: str, trials: int) -> None:
     def run(name: str, *counts: int, seed: int = 0) -> list[tuple[Candidate, State]]:
         for count in counts:

@@ -20,6 +20,7 @@ class FakeRuns:
         self.trials: dict[int, TrialRecord] = {}
         self.members: set[int] = set()
         self.fronts: list[tuple[int, ...]] = []
+        self.complete: list[bool] = []
         self.statuses: list[str] = []
         self.failures: dict[str, int] = {}
         self.connections = 0
@@ -47,8 +48,9 @@ class FakeRuns:
         self._may_fail("write_progress")
         self.members = {record.number for record in results.front}
 
-    def write_front(self, results: Results) -> None:
+    def write_front(self, results: Results, *, complete: bool = False) -> None:
         self._may_fail("write_front")
+        self.complete.append(complete)
         self.fronts.append(tuple(record.number for record in results.front))
 
     def write_status(self, status: str) -> None:
@@ -95,6 +97,7 @@ def test_everything_is_written_by_the_close(lab, runs: FakeRuns) -> None:
     assert runs.trials == dict(enumerate(records))
     assert runs.members == {record.number for record in lab.results(*records).front}
     assert runs.fronts[-1] == tuple(record.number for record in lab.results(*records).front)
+    assert runs.complete[-1], "with its pictures"
     assert runs.statuses == ["RUNNING", "FINISHED"]
     assert runs.connections == 1
 

@@ -1,0 +1,136 @@
+"""What training a candidate is expected to add to the hypervolume, in the light of all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...spaces.space import Candidate
+from ..front import pareto_ranks
+from ..objectives import Objective
+from ..records import State
+from ..results import Results
+from .features import decades
+from .gain import expected_gains, undominated_boxes
+from .observations import Observer
+from .surrogate import Surrogate
+
+SEEN = 400
+"""The most trials that the surrogate learns from: one half the best, the other the latest."""
+FITTED = 128
+"""Likewise for its length scales."""
+TELLING = ("macs", "parameters", "peak_memory_bytes", "latency_us")
+"""The figures that errors may hang on."""
+
+
+class Known(NamedTuple):
+    """A candidate, what it costs, and its parameters as numbers."""
+
+    candidate: Candidate
+    figures: Mapping[str, float]
+    row: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """What its error is guessed from: its parameters, and decades of its costs."""
+        return np.concatenate([self.row, decades(np.array([self.figures.get(name, 1.0) for name in TELLING]))])
+
+
+class Trials(NamedTuple):
+    """What is known of errors after full training, in order of the trials' numbers."""
+
+    features: np.ndarray
+    """Shape (n, d)."""
+    scaled: np.ndarray
+    """Errors as :func:`.surrogate.to_scale` has them."""
+    variances: np.ndarray
+    """How far off each may be, beyond the noise of all."""
+    running: tuple[Known, ...]
+    """Those that run, whatever they said so far."""
+    silent: tuple[Known, ...]
+    """Those that run and said nothing yet."""
+
+    def whole(self, count: int | None = None) -> Trials:
+        """Return the first ``count`` of those that were trained in full, all of them by default."""
+        places = np.flatnonzero(self.variances == 0)[:count]
+        return self._replace(
+            features=self.features[places], scaled=self.scaled[places], variances=self.variances[places]
+        )
+
+
+class Outlook:
+    """Expected gains, given the trials of a moment."""
+
+    def __init__(
+        self, kernel: Any, trials: Trials, results: Results, objectives: Sequence[Objective], reference: np.ndarray
+    ) -> None:
+        """``kernel`` is that of :func:`.surrogate.fitted_kernel`."""
+        self._objectives, self._reference = objectives, reference
+        self._ratios = [_ratio(objective, results) for objective in objectives[1:]]
+        places = chosen_trials(trials, SEEN)
+        surrogate = Surrogate(kernel, trials.features[places], trials.scaled[places], trials.variances[places])
+        if trials.silent:
+            surrogate = surrogate.believing(_features(trials.silent))
+        self._surrogate = surrogate
+        front = results.values(results.front) / reference
+        if trials.running:
+            # What runs will turn out as expected: nothing like it need be started.
+            errors = surrogate.guess(_features(trials.running)).median
+            front = np.concatenate([front, np.column_stack([errors, self._costs(trials.running)])])
+        self._boxes = undominated_boxes(front)
+
+    @staticmethod
+    def observed(trials: Sequence[Known], results: Results, reference: float) -> Trials:
+        """Return what the trials of ``results`` say; ``reference`` is that of the error."""
+        observer = Observer(results.records, reference)
+        rows: list[tuple[Known, float, float]] = []
+        running: list[Known] = []
+        silent: list[Known] = []
+        for known, record in zip(trials, results.records, strict=True):
+            observation = observer(record)
+            if record.state is State.RUNNING:
+                running.append(known)
+            if observation is not None:
+                rows.append((known, observation.scaled, observation.variance))
+            elif record.state is State.RUNNING:
+                silent.append(known)
+        scaled, variances = (np.array([row[column] for row in rows], dtype=float) for column in (1, 2))
+        return Trials(_features([row[0] for row in rows]), scaled, variances, tuple(running), tuple(silent))
+
+    def gains(self, candidates: Sequence[Known]) -> np.ndarray:
+        """Return the expected gain of each, shape (n,), in shares of the box below the reference."""
+        if not candidates:
+            return np.zeros(0)
+        return expected_gains(self._boxes, self._costs(candidates), self._surrogate.guess(_features(candidates)))
+
+    def _costs(self, candidates: Sequence[Known]) -> np.ndarray:
+        """Return all objectives but the error in units of the reference, shape (n, m - 1)."""
+        keys = [objective.known_key for objective in self._objectives[1:]]
+        figures = [[known.figures[str(key)] for key in keys] for known in candidates]
+        return np.array(figures, dtype=float) * self._ratios / self._reference[1:]
+
+
+def _features(candidates: Sequence[Known]) -> np.ndarray:
+    return np.array([known.features for known in candidates])
+
+
+def _ratio(objective: Objective, results: Results) -> float:
+    """Return what an objective is in units of its stand-in before training, in the middle of the finished trials."""
+    if not objective.needs_training:
+        return 1.0
+    known = [record.measurement.figures for record in results.finished if record.measurement is not None]
+    return median(figures[objective.key] / figures[str(objective.stand_in)] for figures in known) if known else 1.0
+
+
+def chosen_trials(trials: Trials, count: int) -> np.ndarray:
+    """Return the places of ``count`` trials at most: one half the best by error and costs, the other the latest."""
+    if len(trials.scaled) <= count:
+        return np.arange(len(trials.scaled))
+    costs = trials.features[:, -len(TELLING) :]
+    ranks = pareto_ranks(np.column_stack([trials.scaled, costs]))
+    best = np.lexsort((-np.arange(len(ranks)), ranks))[: count // 2]
+    latest = np.arange(len(ranks) - count // 2, len(ranks))
+    return np.union1d(best, latest)
