@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import Candidate
 from .addresses import LedgerAddress, without_password
 from .database import open_storage
@@ -129,8 +129,9 @@ class Ledger:
             if not ledger._has_header():
                 raise KeyError(name)
         except KeyError as error:
-            names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
-            raise UserError(f'study "{name}" is not in {without_password(address)} (there: {names})') from error
+            names = sorted(study.study_name for study in storage.get_all_studies())
+            hint = nearest_hint(name, names) if names else "known: none"
+            raise UserError(f'study "{name}" is not in {without_password(address)} ({hint})') from error
         ledger._refuse_another_format()
         return ledger
 

@@ -24,6 +24,7 @@ from ..trainers.supervised import TrainingConfig
 from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
 from .exits.costs import stage_profiles
+from .exits.headroom import personal_figures
 from .exits.judging import SPLITS, judge_exits, judge_logits
 from .forms import ExitForm
 from .records import FLOAT_PREFIX
@@ -89,11 +90,14 @@ class Shipping:
         return Shipped(fused, report, Judgement(judged.figures | before, judged.details), content, kept)
 
     def _judge(self, fused: nn.Module) -> Judgement:
-        if not isinstance(fused, MultiExit):
-            return task_of(self.dataset).judge(fused, self.dataset, self.device)
-        assert self.target is not None, "what exits are expected to cost hangs on the device"
-        stages = stage_profiles(fused, self.dataset.input_shape, self.target)
-        return judge_exits(fused, self.dataset, stages, self.exit_bounds, self.device)
+        if isinstance(fused, MultiExit):
+            assert self.target is not None, "what exits are expected to cost hangs on the device"
+            stages = stage_profiles(fused, self.dataset.input_shape, self.target)
+            judged = judge_exits(fused, self.dataset, stages, self.exit_bounds, self.device)
+        else:
+            judged = task_of(self.dataset).judge(fused, self.dataset, self.device)
+        personal = personal_figures(fused, self.dataset, self.device) if self.dataset.users else {}
+        return Judgement(judged.figures | personal, judged.details)
 
     def _quantised(self, fused: nn.Module, target: Device) -> tuple[bytes, Judgement]:
         """Return the file that ships, and how it fares."""

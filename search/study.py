@@ -91,7 +91,8 @@ class Study:
         self._trials, self._epochs, self._rungs = trials, epochs, rungs
         self._deadline = deadline
         self._stop_requested, self._stopped = stop_requested, False
-        self._exhausted = False
+        self.exhausted = False
+        """Whether the sampler has no candidate left that was not tried."""
         self._observers: tuple[Observer, ...] = ()
         self.results = self._restore()
         """What is known of all trials; kept up to date."""
@@ -126,7 +127,7 @@ class Study:
     @property
     def unfinished(self) -> bool:
         """Whether trials are left running, or to start."""
-        return self.results.counts[State.RUNNING] > 0 or (self.results.trained < self._trials and not self._exhausted)
+        return self.results.counts[State.RUNNING] > 0 or (self.results.trained < self._trials and not self.exhausted)
 
     def next_trial(self) -> TrialRecord | None:
         """Return the next trial to train, an interrupted one first, or None when there is nothing to start now."""
@@ -141,7 +142,7 @@ class Study:
                 continue
             self._notify(record)
             return record
-        if self._exhausted or self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
+        if self.exhausted or self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
             return None
         return self._start_feasible()
 
@@ -153,7 +154,7 @@ class Study:
                 return None
             proposal = self._proposer.propose(self.results)
             if proposal is None:
-                self._exhausted = True
+                self.exhausted = True
                 return None
             candidate, distributions, attributes = proposal
             try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_asr(tmp_path):
     names = (
         "half.parameters", "half.latency", "onnx_difference", "synthetic.depth.cut_points",
         "synthetic.depth.whole_points", "synthetic.half.points", "synthetic.half_taught.points",
-        "synthetic.half_by_itself.points", "synthetic.half_taught.gain", "synthetic.half_by_itself.gain",
+        "synthetic.half_taught.gain",
     )  # fmt: skip
     check_claims(document, *(f"asr.{name}" for name in names))
     errors = [row for row in document["rows"] if row["table"] == "errors"]
@@ -157,6 +158,16 @@ def test_sparsity(tmp_path):
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
 
 
+def test_sparse_storage(tmp_path):
+    document = publish("sparse_storage", tmp_path)
+    names = ("int8_90_of_deflated", "float32_90_of_deflated", "int8_90_of_dense")
+    check_claims(document, *(f"sparse_storage.{name}" for name in names))
+    for row in document["rows"]:
+        # A tensor that is not sparse is stored as it is, with its name and its shape.
+        assert row["sparse_weights_bytes"] < row["weights_bytes"] + 1000
+        assert row["zero_share"] >= row["level"] - 0.1
+
+
 def test_exits(tmp_path):
     document = publish("exits", tmp_path)
     names = (
@@ -168,3 +179,30 @@ def test_exits(tmp_path):
     for row in document["rows"]:
         assert abs(sum(row["rates"]) - 1) < 1e-9
         assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
+
+
+def test_personalization(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("personalization", tmp_path)
+    names = ("gain_points", "unlabelled_points", "unlabelled_mean_points", "speed_up")
+    ratios = [f"{cost}_ratio{by}" for cost in ("macs", "seconds", "memory_bytes") for by in ("", "_by_labels")]
+    check_claims(document, *(f"personalization.synthetic.{name}" for name in (*names, *ratios)))
+    by_method: dict[str, list] = {}
+    for row in document["rows"]:
+        by_method.setdefault(row["method"], []).append(row)
+    assert len(by_method) == 8 and {len(rows) for rows in by_method.values()} == {2}
+    assert all(row["macs"] == 0 for row in by_method["none"])
+    for own, tuned in zip(
+        by_method["labels and pseudo-labels"], by_method["fine-tuning, last exit alone"], strict=True
+    ):
+        assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
+
+
+def test_front(tmp_path):
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium on this machine")
+    document = publish("front", tmp_path)
+    names = ("page_megabytes", "interactive_seconds", "update_seconds", "command_seconds", "export_seconds")
+    check_claims(document, *(f"front.{name}" for name in names))
+    # Each of 36 models in full and 12 stopped ones is in three pairs of objectives, 12 rejected ones are in one.
+    assert {row["points"] for row in document["rows"] if row["what"] == "page"} == {3 * 48 + 12}
