@@ -13,7 +13,7 @@ from .multipliers import Constraint, Lagrangian
 from .schedule import Gradual, OneShot
 from .weights import ADMM, CompressedSensing, Shrinkage, WeightPruning
 
-LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 0.1
+LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 1.0
 """Of a step of training. The multipliers have a few hundred of them."""
 
 
