@@ -263,6 +263,8 @@ def train(
         _close_view(view, "KILLED", say)
         raise
     complete = _close_view(view, "KILLED" if study.unfinished else "FINISHED", say)
+    if study.exhausted:
+        say(f"the space has no more candidates: {study.results.trained} of {trials} trials were trained")
     if not study.unfinished:
         return Outcome(study.results, view_is_complete=complete)
     if study.stopping:

@@ -48,6 +48,8 @@ class Shipped:
     """Of the file that ships; where that is quantised, figures of ``fused`` stand beside it under ``FLOAT_PREFIX``."""
     content: bytes | None
     """That file, where it is quantised."""
+    kept: tuple[int, ...] | None
+    """Channels that are left of each width, where some were cut out."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ class Shipping:
         samples = torch.from_numpy(self.dataset.validation.features[:FUSION_SAMPLES].copy()).float()
         fused, report = fuse_all_answers(model, samples)
         _refuse_difference("fused", report)
+        kept = None
         if sparsity is not None and sparsity.cuts_channels:
-            fused, report = slice_to_shipped(model, fused, samples, sparsity.levels)
+            fused, report, kept = slice_to_shipped(model, fused, samples, sparsity)
             _refuse_difference("sliced", report)
         content, judged = None, None
         if self.target is not None and self.target.quantises:
@@ -82,9 +85,9 @@ class Shipping:
         in_float = self._judge(fused.to(self.device))
         fused.cpu()
         if judged is None:
-            return Shipped(fused, report, in_float, None)
+            return Shipped(fused, report, in_float, None, kept)
         before = {FLOAT_PREFIX + key: figure for key, figure in in_float.figures.items()}
-        return Shipped(fused, report, Judgement(judged.figures | before, judged.details), content)
+        return Shipped(fused, report, Judgement(judged.figures | before, judged.details), content, kept)
 
     def _judge(self, fused: nn.Module) -> Judgement:
         if isinstance(fused, MultiExit):

@@ -18,6 +18,9 @@ GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
 # A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
 PLACES = {"--store": ("option", False), "--ledger": ("option", False)}
 COMMANDS = {
+    "init": {"config": ("argument", True), "--force": ("flag", False)},
+    "doctor": dict(PLACES),
+    "schema": {},
     "search": {
         "config": ("argument", True),
         "--set": ("option", False),
@@ -48,12 +51,34 @@ COMMANDS = {
         **PLACES,
         "--address": ("option", False),
     },
+    "report": {"study": ("argument", True), "--out": ("option", True), **PLACES},
+    "compare": {
+        "studies": ("argument", True),
+        "--html": ("option", False),
+        "--json": ("flag", False),
+        "--log": ("flag", False),
+        **PLACES,
+    },
     "export": {
         "study": ("argument", True),
         "--out": ("option", True),
         "--trial": ("option", False),
         "--operating-point": ("option", False),
         "--max": ("option", False),
+        "--sparse-weights": ("flag", False),
+        "--force": ("flag", False),
+        **PLACES,
+    },
+    "prune": {
+        "MODEL": ("argument", True),
+        "--target": ("option", True),
+        "--out": ("option", True),
+        "--method": ("option", False),
+        "--granularity": ("option", False),
+        "--epochs": ("option", False),
+        "--data": ("option", False),
+        "--trial": ("option", False),
+        "--sparse-weights": ("flag", False),
         "--force": ("flag", False),
         **PLACES,
     },
@@ -279,7 +304,7 @@ def test_a_missing_store(refused, tmp_path: Path, command: tuple[str, ...]) -> N
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o")])
 def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
-    assert refused(*command) == 'study "x" is not in runs (there: study)'
+    assert refused(*command) == 'study "x" is not in runs (known: study)'
 
 
 @pytest.mark.usefixtures("store")

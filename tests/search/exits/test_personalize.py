@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from repareto.search.devices.host.onnx_runtime import make_session
 from repareto.search.exits import personalize as module
 from repareto.search.exits.personalize import GLOBAL_KEY, personalize
 from repareto.search.exits.runner import StagedModel
@@ -76,6 +77,12 @@ def test_what_is_personalised_runs_with_the_heads_that_were_learnt(dataset, expo
     assert not set(own["exits"]["stages"]) & {"stage1.onnx", "stage2.onnx", "stage3.onnx"}
     after = StagedModel(export)
     assert after.policy == "confidence" and len(after.thresholds) == 2
+    assert len(own["exits"]["joined"]["measured_latency_at_exit_us"]) == 3
+    joined = make_session(export / own["exits"]["joined"]["file"])
+    for features in split.features[:8].astype(np.float32):
+        probabilities, exit = joined.run(None, {"features": features[None]})
+        answer = after(features)
+        assert (answer.exit, answer.label) == (exit, LABELS[probabilities[0].argmax()])
     # The old model's files are as they were, and doing it again does it anew from them.
     assert before(split.features[0]) == before(split.features[0])
     personalize(export, user, labels=40, say=said.append)
