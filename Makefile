@@ -36,6 +36,10 @@ bench-recordings: .venv/installed
 bench-matched_error: .venv/installed
 	$(BIN)/python -m benchmarks.matched_error --keep build/matched_error
 
+# An hour on one core; with Syne Tune's searches where it is installed (pip install syne-tune).
+bench-search: .venv/installed
+	$(BIN)/python -m benchmarks.search_quality --keep build/search_quality.jsonl
+
 # Half an hour to an hour.
 chaos: .venv/installed
 	$(BIN)/python -m benchmarks.chaos

@@ -346,10 +346,16 @@ class Ledger:
         self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, dict(profile)))
 
     def finish(
-        self, number: int, measurement: Measurement, values: Sequence[float], constraints: Mapping[str, float]
+        self,
+        number: int,
+        measurement: Measurement,
+        values: Sequence[float],
+        constraints: Mapping[str, float],
+        reason: str = "",
     ) -> None:
-        """Write a trial's end; ``values`` are its objectives in the study's order."""
-        self._end(number, State.FINISHED, {"measurement": asdict(measurement)}, constraints, values)
+        """Write a trial's end; ``values`` are its objectives in the study's order, ``reason`` why it is infeasible."""
+        end = {"measurement": asdict(measurement), "reason": reason}
+        self._end(number, State.FINISHED, end, constraints, values)
 
     def stop(self, number: int, reason: str, constraints: Mapping[str, float]) -> None:
         """Write that a trial was stopped early."""
@@ -401,14 +407,15 @@ def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
     end = {} if running else trial.user_attrs[END_KEY]
     constraints = {} if running else trial.constraints
     state = State.RUNNING if running else State(end["state"])
+    measurement = Measurement(**end["measurement"]) if "measurement" in end else None
     return TrialRecord(
         number=trial.number,
         state=state,
         candidate=Candidate.from_json(beginning["candidate"]),
         reason=end.get("reason", ""),
-        profile=beginning["profile"],
+        profile=(measurement and measurement.profile) or beginning["profile"],
         curve=tuple(EpochPoint(*point) for point in trial.user_attrs.get(CURVE_KEY, ())),
-        measurement=Measurement(**end["measurement"]) if "measurement" in end else None,
+        measurement=measurement,
         measured=measured,
         feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
         losses=tuple(Loss(*loss) for loss in trial.user_attrs.get(LOSSES_KEY, ())),

@@ -91,7 +91,8 @@ class Study:
         self._trials, self._epochs, self._rungs = trials, epochs, rungs
         self._deadline = deadline
         self._stop_requested, self._stopped = stop_requested, False
-        self._exhausted = False
+        self.exhausted = False
+        """Whether the sampler has no candidate left that was not tried."""
         self._observers: tuple[Observer, ...] = ()
         self.results = self._restore()
         """What is known of all trials; kept up to date."""
@@ -126,7 +127,7 @@ class Study:
     @property
     def unfinished(self) -> bool:
         """Whether trials are left running, or to start."""
-        return self.results.counts[State.RUNNING] > 0 or (self.results.trained < self._trials and not self._exhausted)
+        return self.results.counts[State.RUNNING] > 0 or (self.results.trained < self._trials and not self.exhausted)
 
     def next_trial(self) -> TrialRecord | None:
         """Return the next trial to train, an interrupted one first, or None when there is nothing to start now."""
@@ -141,7 +142,7 @@ class Study:
                 continue
             self._notify(record)
             return record
-        if self._exhausted or self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
+        if self.exhausted or self.results.trained + self.results.counts[State.RUNNING] >= self._trials:
             return None
         return self._start_feasible()
 
@@ -153,7 +154,7 @@ class Study:
                 return None
             proposal = self._proposer.propose(self.results)
             if proposal is None:
-                self._exhausted = True
+                self.exhausted = True
                 return None
             candidate, distributions, attributes = proposal
             try:
@@ -172,8 +173,7 @@ class Study:
                 number = self._ledger.start(candidate, distributions, profile, attributes)
                 self._ledger.keep_sampler_state(self._proposer.state)
                 return self._read_again(number)
-            broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
-            reason = "; ".join(budget.explain(figures) for budget in broken)
+            reason = self._broken(figures)
             number = self._ledger.reject(candidate, distributions, profile, reason, excesses, attributes)
             self._proposer.settle(number, TrialState.PRUNED, None, excesses)
             self._read_again(number)
@@ -213,7 +213,7 @@ class Study:
     def finish(self, number: int, measurement: Measurement) -> None:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
         record = self.results.record(number)
-        figures = {**profile_figures(record.profile), **measurement.figures}
+        figures = {**profile_figures(measurement.profile or record.profile), **measurement.figures}
         for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
             if objective.stand_in in figures:
                 # Without early exits what is expected is what always is.
@@ -224,9 +224,14 @@ class Study:
             self.fail(number, f"an objective is not finite: {dict(zip(self._objective_names, values, strict=True))}")
             return
         constraints = budget_excesses(self._budgets, figures)
-        self._ledger.finish(number, measurement, values, constraints)
+        self._ledger.finish(number, measurement, values, constraints, self._broken(figures))
         self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
         self._read_again(number)
+
+    def _broken(self, figures: Mapping[str, float]) -> str:
+        """Return which budgets the figures break, for a person; nothing where none."""
+        broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
+        return "; ".join(budget.explain(figures) for budget in broken)
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a trial failed; the search goes on."""

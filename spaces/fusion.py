@@ -33,14 +33,19 @@ class FusionReport:
 
 
 def fused_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` with every :class:`Fusable` in its fused form, unchecked.
+    """Return a copy of ``model`` in its fused form, unchecked; see :func:`fused_in_place`."""
+    return fused_in_place(copy.deepcopy(model))
+
+
+def fused_in_place(model: nn.Module) -> nn.Module:
+    """Return ``model``, which is given up, with every :class:`Fusable` in its fused form, unchecked.
 
     Works on the ``meta`` device too, where it gives the skeleton that would ship before anything is trained. Raises
     ValueError for a model in training mode: batch statistics of the moment are not what ships.
     """
     if any(module.training for module in model.modules()):
         raise ValueError("fuse: the model is in training mode; call model.eval() first")
-    return _replace(copy.deepcopy(model), {})
+    return _replace(model, {})
 
 
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:

@@ -31,35 +31,34 @@ class Observer:
     def __init__(self, records: Sequence[TrialRecord], reference: float) -> None:
         """``reference`` is that of the error."""
         self._reference = reference
-        self._ends = [(self._scaled(r), self._curve(r)) for r in records if r.state is State.FINISHED]
+        finished = [record for record in records if record.state is State.FINISHED]
+        errors = [record.measurement.figures["error"] for record in finished if record.measurement is not None]
+        self._curves = [record.curve for record in finished]
+        self._ends = self._scaled(errors)
+        self._by_number = dict(zip((record.number for record in finished), self._ends.tolist(), strict=True))
         self._drops: dict[int, Observation] = {}
 
     def __call__(self, record: TrialRecord) -> Observation | None:
         """Return what a trial says, None where that is nothing."""
         if record.state is State.FINISHED:
-            return Observation(self._scaled(record), 0.0)
+            return Observation(self._by_number[record.number], 0.0)
         if record.state is State.FAILED:
             return Observation(float(to_scale(np.array(FAILED_ERROR))), UNKNOWN_VARIANCE)
         if record.state is State.REJECTED or not record.curve:
             return None
         drop = self._drop(len(record.curve))
-        return Observation(self._curve(record)[-1] + drop.scaled, drop.variance)
+        (last,) = self._scaled([record.curve[-1].error])
+        return Observation(float(last) + drop.scaled, drop.variance)
 
     def _drop(self, epoch: int) -> Observation:
         """Return by how much the logarithm of the error changes from an epoch to the end."""
         if epoch not in self._drops:
-            drops = [end - curve[epoch - 1] for end, curve in self._ends if len(curve) >= epoch]
-            if len(drops) < FEWEST_CURVES:
-                mean = float(np.mean(drops)) if drops else 0.0
-                self._drops[epoch] = Observation(mean, UNKNOWN_VARIANCE)
-            else:
-                self._drops[epoch] = Observation(float(np.mean(drops)), float(np.var(drops, ddof=1)))
+            long = [place for place, curve in enumerate(self._curves) if len(curve) >= epoch]
+            drops = self._ends[long] - self._scaled([self._curves[place][epoch - 1].error for place in long])
+            mean = float(drops.mean()) if long else 0.0
+            variance = float(drops.var(ddof=1)) if len(long) >= FEWEST_CURVES else UNKNOWN_VARIANCE
+            self._drops[epoch] = Observation(mean, variance)
         return self._drops[epoch]
 
-    def _scaled(self, record: TrialRecord) -> float:
-        assert record.measurement is not None
-        return float(to_scale(np.array(record.measurement.figures["error"] / self._reference)))
-
-    def _curve(self, record: TrialRecord) -> np.ndarray:
-        errors = np.array([point.error for point in record.curve], dtype=float)
-        return to_scale(np.nan_to_num(errors, nan=np.inf) / self._reference)
+    def _scaled(self, errors: Sequence[float]) -> np.ndarray:
+        return to_scale(np.nan_to_num(np.array(errors, dtype=float), nan=np.inf) / self._reference)

@@ -14,7 +14,7 @@ from ..objectives import Objective
 from ..records import State
 from ..results import Results
 from .features import decades
-from .gain import expected_gains, undominated_boxes
+from .gain import LogNormal, expected_gains, undominated_boxes
 from .observations import Observer
 from .surrogate import Surrogate
 
@@ -23,7 +23,7 @@ SEEN = 400
 FITTED = 128
 """Likewise for its length scales."""
 TELLING = ("macs", "parameters", "peak_memory_bytes", "latency_us")
-"""The figures that errors may hang on."""
+"""The figures that errors may hang on; by the last two and the error trials are ranked."""
 
 
 class Known(NamedTuple):
@@ -32,11 +32,6 @@ class Known(NamedTuple):
     candidate: Candidate
     figures: Mapping[str, float]
     row: np.ndarray
-
-    @property
-    def features(self) -> np.ndarray:
-        """What its error is guessed from: its parameters, and decades of its costs."""
-        return np.concatenate([self.row, decades(np.array([self.figures.get(name, 1.0) for name in TELLING]))])
 
 
 class Trials(NamedTuple):
@@ -73,12 +68,12 @@ class Outlook:
         places = chosen_trials(trials, SEEN)
         surrogate = Surrogate(kernel, trials.features[places], trials.scaled[places], trials.variances[places])
         if trials.silent:
-            surrogate = surrogate.believing(_features(trials.silent))
+            surrogate = surrogate.believing(features_of(trials.silent))
         self._surrogate = surrogate
         front = results.values(results.front) / reference
         if trials.running:
             # What runs will turn out as expected: nothing like it need be started.
-            errors = surrogate.guess(_features(trials.running)).median
+            errors = surrogate.guess(features_of(trials.running)).median
             front = np.concatenate([front, np.column_stack([errors, self._costs(trials.running)])])
         self._boxes = undominated_boxes(front)
 
@@ -98,13 +93,18 @@ class Outlook:
             elif record.state is State.RUNNING:
                 silent.append(known)
         scaled, variances = (np.array([row[column] for row in rows], dtype=float) for column in (1, 2))
-        return Trials(_features([row[0] for row in rows]), scaled, variances, tuple(running), tuple(silent))
+        features = features_of([row[0] for row in rows]) if rows else np.zeros((0, 0))
+        return Trials(features, scaled, variances, tuple(running), tuple(silent))
 
     def gains(self, candidates: Sequence[Known]) -> np.ndarray:
         """Return the expected gain of each, shape (n,), in shares of the box below the reference."""
         if not candidates:
             return np.zeros(0)
-        return expected_gains(self._boxes, self._costs(candidates), self._surrogate.guess(_features(candidates)))
+        return expected_gains(self._boxes, self._costs(candidates), self.guess(candidates))
+
+    def guess(self, candidates: Sequence[Known]) -> LogNormal:
+        """Return what their errors would be, in units of the reference."""
+        return self._surrogate.guess(features_of(candidates))
 
     def _costs(self, candidates: Sequence[Known]) -> np.ndarray:
         """Return all objectives but the error in units of the reference, shape (n, m - 1)."""
@@ -113,8 +113,11 @@ class Outlook:
         return np.array(figures, dtype=float) * self._ratios / self._reference[1:]
 
 
-def _features(candidates: Sequence[Known]) -> np.ndarray:
-    return np.array([known.features for known in candidates])
+def features_of(candidates: Sequence[Known]) -> np.ndarray:
+    """Return what errors are guessed from, shape (n, d): parameters, and decades of costs."""
+    rows = np.array([known.row for known in candidates])
+    figures = [[known.figures.get(name, 1.0) for name in TELLING] for known in candidates]
+    return np.hstack([rows, decades(np.array(figures).reshape(len(candidates), len(TELLING)))])
 
 
 def _ratio(objective: Objective, results: Results) -> float:
@@ -126,10 +129,10 @@ def _ratio(objective: Objective, results: Results) -> float:
 
 
 def chosen_trials(trials: Trials, count: int) -> np.ndarray:
-    """Return the places of ``count`` trials at most: one half the best by error and costs, the other the latest."""
+    """Return the places of ``count`` trials at most: one half the best by error and costs, one half the latest."""
     if len(trials.scaled) <= count:
         return np.arange(len(trials.scaled))
-    costs = trials.features[:, -len(TELLING) :]
+    costs = trials.features[:, -2:]
     ranks = pareto_ranks(np.column_stack([trials.scaled, costs]))
     best = np.lexsort((-np.arange(len(ranks)), ranks))[: count // 2]
     latest = np.arange(len(ranks) - count // 2, len(ranks))

@@ -23,7 +23,7 @@ from ..results import Results
 from ..sampling import Proposal, candidate_seed, distribution
 from .costs import CostGuess
 from .features import Encoder
-from .outlook import FITTED, Known, Outlook, chosen_trials
+from .outlook import FITTED, Known, Outlook, chosen_trials, features_of
 from .pool import children, random_candidates
 from .surrogate import fitted_kernel
 
@@ -89,7 +89,7 @@ class FrontierProposer:
     def _choose(self, results: Results, rng: random.Random) -> Candidate | None:
         scouts = [scout for scout in self._all_scouts() if scout.candidate not in self._tried]
         begun = results.trained + results.counts[State.RUNNING]
-        outlook = self._outlook(results) if begun >= self._startup_trials else None
+        outlook = self.outlook(results) if begun >= self._startup_trials else None
         if outlook is None:
             known = [scout for scout in scouts if self._excess(scout.figures) <= 0]
             if known:
@@ -130,7 +130,7 @@ class FrontierProposer:
         tried = [trial for trial in self._trials if trial.figures]
         if not tried:
             return 0
-        features = np.array([one.features for one in [*known, *tried]])
+        features = features_of([*known, *tried])
         features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
         ours, theirs = features[: len(known)], features[len(known) :]
         nearest = np.linalg.norm(ours[:, None] - theirs[None], axis=2).min(axis=1)
@@ -172,7 +172,7 @@ class FrontierProposer:
         excesses = np.array([self._excess(one.figures) for one in known])
         return np.where(excesses > 0, -excesses, outlook.gains(known))
 
-    def _outlook(self, results: Results) -> Outlook | None:
+    def outlook(self, results: Results) -> Outlook | None:
         """Return what is expected of candidates; None while too little is known."""
         trials = Outlook.observed(self._trials, results, self._reference[0])
         whole = len(trials.whole().scaled)

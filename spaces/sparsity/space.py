@@ -20,10 +20,14 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "csp": (WEIGHT,),
     "csp_weights": (WEIGHT,),
     "admm": (WEIGHT,),
+    "global_magnitude": (WEIGHT, CHANNEL),
     "l0": (CHANNEL,),
+    "l0_constrained": (CHANNEL,),
     "group_lasso": (CHANNEL,),
 }
 """What each method can take out; they are in :mod:`repareto.trainers.sparsity`."""
+ALLOCATED = ("global_magnitude", "l0", "l0_constrained", "group_lasso")
+"""Methods that decide how many channels each width keeps, within what a level leaves of the whole network."""
 PARTS = 3
 """Of a network, by depth, that have levels of their own where a config says ``per_stage``."""
 LARGEST_LEVEL = 0.99
@@ -48,6 +52,11 @@ class Sparsity:
         granularity = str(values.get("granularity", METHODS[method][0]))
         levels = tuple(float(values[key]) for key in sorted(values) if key.startswith("level"))
         return cls(method, granularity, levels)
+
+    @property
+    def is_allocated(self) -> bool:
+        """Whether training decides how many channels of each width are left."""
+        return self.method in ALLOCATED
 
     @property
     def cuts_channels(self) -> bool:
@@ -93,9 +102,10 @@ class WithSparsity(Wrapper):
         parent = SPARSITY_PREFIX + "method"
         if free:
             parameters.append(Parameter(SPARSITY_PREFIX + "granularity", self.granularity, parent, free))
-        names = [f"level{part}" for part in range(1, PARTS + 1)] if self.per_stage else ["level"]
-        if sparse:
-            parameters += [Parameter(SPARSITY_PREFIX + name, self.level, parent, sparse) for name in names]
+        by_part = tuple(name for name in sparse if self.per_stage and name not in ALLOCATED)
+        whole = tuple(name for name in sparse if name not in by_part)
+        levels = {"level": whole} | {f"level{part}": by_part for part in range(1, PARTS + 1)}
+        parameters += [Parameter(SPARSITY_PREFIX + key, self.level, parent, who) for key, who in levels.items() if who]
         return tuple(parameters)
 
 

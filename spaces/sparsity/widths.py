@@ -39,6 +39,22 @@ def widths_of(flow: Flow) -> list[Width]:
     return [Width(torch.tensor(members), layers[0] / len(flow.layers)) for layers, members in by_layers.items()]
 
 
+def places_of(flow: Flow, widths: Sequence[Width]) -> Tensor:
+    """Return for each number the place of its channel among those of all widths, one width after the other.
+
+    The place beyond the last is that of all that stays.
+    """
+    channels = torch.cat([width.labels for width in widths]) if widths else torch.zeros(0, dtype=torch.long)
+    places = torch.full((flow.count,), len(channels))
+    places[channels] = torch.arange(len(channels))
+    return places[flow.labels()]
+
+
 def level_at(levels: Sequence[float], depth: float) -> float:
     """Return the level of that part of a network: ``levels`` are of equal parts of its layers, in order."""
     return levels[int(depth * len(levels))]
+
+
+def kept_at(widths: Sequence[Width], levels: Sequence[float]) -> list[int]:
+    """Return how many channels of each width ``levels`` of sparsity leave; they are of equal parts of the depth."""
+    return [width.kept(level_at(levels, width.depth)) for width in widths]

@@ -43,6 +43,13 @@ def test_a_level_for_each_part() -> None:
     assert set(candidate.sparsity()) == {"method", "level1", "level2", "level3"}
 
 
+def test_a_method_that_shares_out_channels_itself_has_one_level() -> None:
+    both = space(method=["magnitude", "l0"], granularity="channel", per_stage=True)
+    seen = {frozenset(both.draw(random.Random(seed)).sparsity().items()) for seed in range(20)}
+    levels = {dict(values)["method"]: {key for key, _ in values if key.startswith("level")} for values in seen}
+    assert levels == {"magnitude": {"level1", "level2", "level3"}, "l0": {"level"}}
+
+
 @pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
 def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
     both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},

@@ -1,0 +1,194 @@
+"""Searches as an expert would set them up elsewhere, on problems whose training is looked up.
+
+Ray Tune's and Syne Tune's own schedulers and searchers are driven directly, one trial after the other. What a peer
+proposes a second time costs it nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+
+from repareto.search.front import GrowingFront
+from repareto.search.sampling import distribution
+from repareto.spaces.space import Candidate, Choice, Int
+
+from .simulated_study import Problem
+from .table import Row
+
+Trace = list[tuple[int, float]]
+"""Epochs trained so far and hypervolume, at each improvement."""
+PATIENCE = 10
+"""A peer that proposes nothing new so many times as it has trials has ended."""
+
+
+class Training:
+    """Looks up what a peer trains and counts its epochs."""
+
+    def __init__(self, problem: Problem, epochs: int) -> None:
+        self.problem, self._budget = problem, epochs
+        self._front = GrowingFront(np.array(problem.reference))
+        self._trained: dict[Candidate, int] = {}
+        self._asked = 0
+        self._epochs = 0
+        self.trace: Trace = [(0, 0.0)]
+
+    @property
+    def goes_on(self) -> bool:
+        return self._epochs < self._budget and self._asked < PATIENCE * self._budget / self.problem.epochs
+
+    def begin(self, values: dict[str, Any]) -> Row:
+        self._asked += 1
+        return self.problem.row(self.problem.space.candidate(values))
+
+    def objectives(self, row: Row, epoch: int) -> list[float]:
+        """Train up to an epoch, and return the objectives there; the error of an earlier epoch is no front's."""
+        before = self._trained.get(row.candidate, 0)
+        self._epochs += max(0, epoch - before)
+        self._trained[row.candidate] = max(epoch, before)
+        costs = [row.figures[str(objective.known_key)] for objective in self.problem.objectives[1:]]
+        values = [row.errors[epoch - 1], *costs]
+        if epoch == self.problem.epochs and before < epoch:
+            self._front.add(self._asked, values)
+            if self._front.hypervolume > self.trace[-1][1]:
+                self.trace.append((self._epochs, self._front.hypervolume))
+        return values
+
+
+def optuna_alone(sampler: Callable[[int], Any]) -> Callable[[Training, int], None]:
+    """Ask and tell, each trial trained in full."""
+
+    def search(training: Training, seed: int) -> None:
+        problem = training.problem
+        study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=sampler(seed))
+        while training.goes_on:
+            trial = study.ask({p.name: distribution(p.dimension) for p in problem.space.parameters()})
+            study.tell(trial, training.objectives(training.begin(trial.params), problem.epochs))
+
+    return search
+
+
+def ray_optuna(sampler: Callable[[int], Any], *, stops: bool) -> Callable[[Training, int], None]:
+    """Ray Tune with ``OptunaSearch`` over all objectives, and ASHA on the error where it ``stops``."""
+
+    def search(training: Training, seed: int) -> None:
+        from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+        from ray.tune.search.optuna import OptunaSearch
+
+        problem = training.problem
+        names = [objective.key for objective in problem.objectives]
+        space = {p.name: distribution(p.dimension) for p in problem.space.parameters()}
+        searcher = OptunaSearch(space, metric=names, mode=["min"] * len(names), sampler=sampler(seed))
+        scheduler = ASHAScheduler(
+            "training_iteration", metric="error", mode="min", max_t=problem.epochs, grace_period=3, reduction_factor=3
+        )
+        number = 0
+        while training.goes_on:
+            trial: Any = SimpleNamespace(trial_id=f"{number}")
+            row, number = training.begin(searcher.suggest(trial.trial_id)), number + 1
+            scheduler.on_trial_add(None, trial)
+            for epoch in range(1, problem.epochs + 1):
+                result = dict(zip(names, training.objectives(row, epoch), strict=True), training_iteration=epoch)
+                decision = scheduler.on_trial_result(None, trial, result) if stops else None
+                if decision == TrialScheduler.STOP:
+                    break
+            searcher.on_trial_complete(trial.trial_id, result)
+
+    return search
+
+
+def _syne_tune_space(problem: Problem) -> dict[str, Any]:
+    from syne_tune.config_space import choice, randint
+
+    space: dict[str, Any] = {}
+    for parameter in problem.space.parameters():
+        dimension = parameter.dimension
+        if isinstance(dimension, Choice):
+            space[parameter.name] = choice(list(dimension.options))
+        else:
+            assert isinstance(dimension, Int), parameter
+            steps = range(dimension.low, dimension.high + 1, dimension.step)
+            space[parameter.name] = randint(dimension.low, dimension.high) if dimension.step == 1 else choice([*steps])
+    return space
+
+
+def syne_tune_moasha(training: Training, seed: int) -> None:
+    """Syne Tune's MO-ASHA, random candidates and rungs by non-dominated rank."""
+    from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+    problem = training.problem
+    # It draws from numpy's global generator.
+    np.random.seed(seed)  # noqa: NPY002
+    names = [objective.key for objective in problem.objectives]
+    scheduler = MOASHA(
+        _syne_tune_space(problem), names, time_attr="epoch", max_t=problem.epochs, grace_period=1, reduction_factor=3
+    )
+    number = 0
+    while training.goes_on:
+        trial: Any = SimpleNamespace(trial_id=number)
+        row, number = training.begin(_plain(scheduler.suggest().config)), number + 1
+        scheduler.on_trial_add(trial)
+        for epoch in range(1, problem.epochs + 1):
+            result = dict(zip(names, training.objectives(row, epoch), strict=True), epoch=epoch)
+            if epoch == problem.epochs:
+                scheduler.on_trial_complete(trial, result)
+            elif scheduler.on_trial_result(trial, result) == "STOP":
+                break
+
+
+def syne_tune_evolution(training: Training, seed: int) -> None:
+    """Syne Tune's multi-objective regularised evolution, with a population that fits a hundred trials."""
+    from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
+
+    searcher = MultiObjectiveRegularizedEvolution(
+        _syne_tune_space(training.problem), population_size=20, sample_size=5, random_seed=seed
+    )
+    number = 0
+    while training.goes_on:
+        config = searcher.suggest()
+        values = training.objectives(training.begin(_plain(config)), training.problem.epochs)
+        searcher.on_trial_complete(number, config, values)
+        number += 1
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return values as Python's own: Syne Tune gives some of numpy's."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
+
+
+def _tpe(seed: int) -> Any:
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _nsga2(seed: int) -> Any:
+    return optuna.samplers.NSGAIISampler(population_size=20, seed=seed)
+
+
+def _random(seed: int) -> Any:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+PEERS: dict[str, Callable[[Training, int], None]] = {
+    "random": optuna_alone(_random),
+    "Optuna TPE": optuna_alone(_tpe),
+    "Optuna NSGA-II": optuna_alone(_nsga2),
+    "Ray OptunaSearch TPE + ASHA": ray_optuna(_tpe, stops=True),
+    "Ray OptunaSearch NSGA-II": ray_optuna(_nsga2, stops=False),
+    "Syne Tune MO-ASHA": syne_tune_moasha,
+    "Syne Tune MO-REA": syne_tune_evolution,
+}
+
+
+def run_peer(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
+    """Search with a peer until so many epochs are trained; raises ImportError where it is not installed."""
+    training = Training(problem, epochs)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        PEERS[name](training, seed)
+    return training.trace

@@ -1,0 +1,231 @@
+"""How many trained epochs a search needs for a front, against its peers; and what each of its ideas is worth.
+
+Simulated: training is looked up in a table of trained RepCNNs and in public problems of whole numbers, so that each
+search runs over twenty seeds. ``--keep`` names a file of finished searches, so that a run can be interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import optuna
+
+from repareto.search.front import hypervolume
+from repareto.search.frontier import outlook, proposer
+from repareto.search.frontier.proposer import FrontierProposer
+from repareto.search.objectives import OBJECTIVES, Objective
+from repareto.search.rungs import ParetoRungs, default_rungs
+from repareto.search.sampling import OptunaProposer
+from repareto.spaces.space import Candidate, SearchSpace
+
+from .keyword_grid import KeywordGrid
+from .report import Claim, arguments, publish
+from .sampler_times import sampler_times, time_claims
+from .search_peers import PEERS, Trace, run_peer
+from .simulated_study import Problem, SimulatedStudy, make_study
+from .synthetic_problems import synthetic_problems
+from .table import TABLES, Row, Table
+
+SEEDS, TRAININGS = 20, 100
+"""A peer has the epochs of so many whole trainings."""
+OWN_SHARE = 0.4
+"""Of them that our own searches have: they need no more, and their proposals take longer to simulate."""
+TENTH = 0.1
+ASKED_SHARE, ASKED_HYPERVOLUME = 0.25, 0.99
+FRONTIER = "frontier"
+
+
+@dataclass(frozen=True)
+class KeywordProblem:
+    """The table of trained RepCNNs."""
+
+    table: Table
+    space: SearchSpace = KeywordGrid()
+    name: str = "keywords"
+    objective_names: tuple[str, ...] = ("error", "latency", "peak_memory")
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
+        return tuple(OBJECTIVES[name] for name in self.objective_names)
+
+    @property
+    def epochs(self) -> int:
+        return self.table.epochs
+
+    @cached_property
+    def reference(self) -> tuple[float, ...]:
+        """Guessing, and the worst there is of each cost."""
+        worst = (max(row.figures[str(o.known_key)] for row in self.table.rows.values()) for o in self.objectives[1:])
+        return (5 / 6, *worst)
+
+    def row(self, candidate: Candidate) -> Row:
+        return self.table.rows[candidate]
+
+    @cached_property
+    def best_hypervolume(self) -> float:
+        """That of all rows."""
+        keys = [objective.key for objective in self.objectives[1:]]
+        values = [[row.errors[-1], *(row.figures[key] for key in keys)] for row in self.table.rows.values()]
+        return hypervolume(np.array(values), np.array(self.reference))
+
+
+def problems() -> list[Problem]:
+    """Return all problems, the table first."""
+    path = TABLES / "keywords.csv"
+    own = [KeywordProblem(Table.read(path, KeywordGrid()))] if path.exists() else []
+    return [*own, *synthetic_problems()]
+
+
+@contextmanager
+def changed(module: Any, **constants: Any) -> Iterator[None]:
+    """Let a module have other constants for a while: an idea is switched off."""
+    with mock.patch.multiple(module, **constants):
+        yield
+
+
+ABLATIONS: dict[str, Callable[[], Any]] = {
+    "without children of the front": lambda: changed(proposer, DRAWN=320, BRED=0),
+    "error guessed from parameters only": lambda: changed(outlook, TELLING=()),
+    "length scales never fitted anew": lambda: changed(proposer, GROWTH=1e9),
+}
+OTHERS = ("frontier without early stopping", "tpe with early stopping")
+"""Of our own searches: the sampler alone, and the rungs alone."""
+
+
+def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
+    """Search with ``frontier``, with one of its ideas switched off, or with TPE and rungs."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rungs = ParetoRungs(default_rungs(problem.epochs, 3, 3), 3)
+    with ABLATIONS.get(name, lambda: changed(proposer))():
+        if name == "tpe with early stopping":
+            own: Any = OptunaProposer(
+                problem.space, len(problem.objectives), sampler="tpe", startup_trials=10, seed=seed
+            )
+        else:
+            own = FrontierProposer(
+                problem.space,
+                lambda candidate: problem.row(candidate).profile,
+                objectives=problem.objectives,
+                budgets=(),
+                reference=problem.reference,
+                startup_trials=10,
+                seed=seed,
+            )
+        stops = name != "frontier without early stopping"
+        study = make_study(problem, own, rungs=rungs if stops else None)
+        moments = SimulatedStudy(problem, study).run(epochs)
+    return [(moment.epochs, moment.hypervolume) for moment in moments]
+
+
+class Kept:
+    """Finished searches, kept in a file of one JSON line each."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known = {tuple(json.loads(line)["key"]): json.loads(line) for line in lines}
+
+    def search(self, problem: Problem, name: str, seed: int, epochs: int) -> tuple[Trace, float]:
+        """Return what a search found, and the processor's seconds that it took."""
+        key = (problem.name, name, seed, epochs)
+        if key not in self._known:
+            start = time.process_time()
+            trace = (run_peer if name in PEERS else run_own)(name, problem, seed, epochs)
+            seconds = time.process_time() - start
+            self._known[key] = {"key": key, "trace": trace, "seconds": seconds}
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a") as file:
+                    file.write(json.dumps(self._known[key]) + "\n")
+        known = self._known[key]
+        return [(step, value) for step, value in known["trace"]], known["seconds"]
+
+
+def reached(trace: Trace, level: float) -> float:
+    """Return after how many epochs a hypervolume was reached; infinite where it never was."""
+    return next((float(epochs) for epochs, value in trace if value >= level), float("inf"))
+
+
+def at(trace: Trace, epochs: float) -> float:
+    """Return the hypervolume that was reached by an epoch."""
+    return max(value for step, value in trace if step <= epochs)
+
+
+def installed(name: str) -> bool:
+    """Return whether a peer's library is there; Syne Tune is no dependency (``pip install syne-tune``)."""
+    from importlib.util import find_spec
+
+    return not name.startswith("Syne Tune") or find_spec("syne_tune") is not None
+
+
+def compare(problem: Problem, kept: Kept, seeds: int, trainings: int) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """Return a row for each search of a problem, and the claim against the best peer."""
+    budget = trainings * problem.epochs
+    own = [kept.search(problem, FRONTIER, seed, round(OWN_SHARE * budget))[0] for seed in range(seeds)]
+    rows, shares_by_name = [], {}
+    for name in (FRONTIER, *ABLATIONS, *OTHERS, *filter(installed, PEERS)):
+        epochs = budget if name in PEERS else round(OWN_SHARE * budget)
+        searches = [kept.search(problem, name, seed, epochs) for seed in range(seeds)]
+        ends = [trace[-1][1] for trace, _ in searches]
+        shares = [min(reached(mine, end), epochs) / epochs for mine, end in zip(own, ends, strict=True)]
+        shares_by_name[name] = shares
+        rows.append(
+            {
+                "problem": problem.name,
+                "search": name,
+                "epochs": epochs,
+                "hypervolume": statistics.median(ends),
+                "low": min(ends),
+                "high": max(ends),
+                "after_a_tenth": statistics.median(at(trace, budget / 10) for trace, _ in searches),
+                "after_a_quarter": statistics.median(at(trace, budget / 4) for trace, _ in searches),
+                "share_that_frontier_needs": float(np.median(shares)),
+                "cpu_seconds": statistics.median(seconds for _, seconds in searches),
+            }
+        )
+        print({key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()})
+    best = max((row for row in rows if row["search"] in PEERS), key=lambda row: row["hypervolume"])["search"]
+    what = f"{problem.name}: epochs of frontier for what {best} has after {trainings} trainings, as a share"
+    low, middle, high = (float(np.quantile(shares_by_name[best], q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75))
+    return rows, [Claim(f"search_quality.{problem.name}", middle, low, high, "<=", ASKED_SHARE, what)]
+
+
+def front_of_table(problem: KeywordProblem, kept: Kept, seeds: int) -> Claim:
+    """Return how much of the table's front is found by training a tenth of it."""
+    epochs = round(TENTH * len(problem.table.rows)) * problem.epochs
+    shares = [
+        kept.search(problem, FRONTIER, seed, epochs)[0][-1][1] / problem.best_hypervolume for seed in range(seeds)
+    ]
+    low, middle, high = (float(np.quantile(shares, q)) for q in (0.25, 0.5, 0.75))
+    what = "hypervolume of the table's front that frontier has after the epochs of a tenth of it"
+    return Claim("search_quality.table", middle, low, high, ">=", ASKED_HYPERVOLUME, what)
+
+
+def main() -> None:
+    args = arguments(__doc__, ("--keep", {"type": Path, "help": "a file of the searches that are finished"}))
+    seeds, trainings = (2, 15) if args.quick else (SEEDS, TRAININGS)
+    kept, rows, claims = Kept(args.keep), [], []
+    for problem in problems()[-1:] if args.quick else problems():
+        more, its_claims = compare(problem, kept, seeds, trainings)
+        rows, claims = rows + more, claims + its_claims
+        if isinstance(problem, KeywordProblem):
+            claims.append(front_of_table(problem, kept, seeds))
+    times = sampler_times((50, 200) if args.quick else (100, 1000, 10_000))
+    publish(
+        "search_quality", "make bench-search", [*claims, *time_claims(times)], rows + times,
+        quick=args.quick, out=args.out,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
