@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy, fused_in_place
 from ..spaces.space import Candidate, SearchSpace, load_space
+from ..spaces.sparsity.blocks import with_blocks_of
 from ..spaces.sparsity.slicing import sliced_to_counts, sliced_to_levels
-from ..spaces.sparsity.space import Sparsity
+from ..spaces.sparsity.space import BLOCK, Sparsity
 from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
@@ -70,12 +71,16 @@ def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[
     return sliced_to_levels(fused, input_shape, sparsity.levels, sparsity.granularity)[0]
 
 
-def _structured(fused: nn.Module, input_shape: tuple[int, ...], record: TrialRecord) -> nn.Module:
-    """Return an untrained fused model with as many channels as a finished trial ships with."""
+def _structured(
+    fused: nn.Module, input_shape: tuple[int, ...], record: TrialRecord, weights: Mapping[str, Tensor]
+) -> nn.Module:
+    """Return an untrained fused model with as many channels as a finished trial ships with, or with its blocks."""
     assert record.measurement is not None
     structure, sparsity = record.measurement.details.get("sparsity"), Sparsity.of(record.candidate.sparsity())
     if structure is None or sparsity is None:
         return fused
+    if sparsity.granularity == BLOCK:
+        return with_blocks_of(fused, weights)
     return sliced_to_counts(fused, input_shape, structure["kept"], sparsity.granularity)[0]
 
 
@@ -96,7 +101,7 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
     space = load_space(config.space)
     input_shape = tuple(data["input_shape"])
     fused = fused_copy(space.build(record.candidate, input_shape, len(data["labels"])).eval())
-    model = _structured(fused, input_shape, record)
+    model = _structured(fused, input_shape, record, weights)
     model.load_state_dict(weights)
     return model
 

@@ -245,6 +245,10 @@ class SearchSpace(ABC):
         """Whether candidates may have several heads of attention, which can be taken out."""
         return False
 
+    def has_residual_blocks(self) -> bool:
+        """Whether candidates have summands of residual sums that can be taken out (see ``sparsity/blocks.py``)."""
+        return False
+
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
         """Return the validated candidate; raises :class:`UserError` for a value outside the space."""
         expected = {p.name: p for p in self.parameters() if p.exists_in(values)}
@@ -324,6 +328,9 @@ class Wrapper(SearchSpace):
 
     def has_heads(self) -> bool:
         return self.space.has_heads()
+
+    def has_residual_blocks(self) -> bool:
+        return self.space.has_residual_blocks()
 
 
 BUILT_IN = {

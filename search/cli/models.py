@@ -78,7 +78,7 @@ def prune(
     method: Annotated[
         str, typer.Option(help="How channels or weights are chosen, see the guide to sparsity.")
     ] = "magnitude",
-    granularity: Annotated[str | None, typer.Option(help="`channel` or `weight`, for methods of both.")] = None,
+    granularity: Annotated[str | None, typer.Option(help="`channel`, `weight`, `head` or `block`.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of training meanwhile; the study's by default.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="Another place of its data: `folder=recordings`.")] = None,
     trial: Annotated[int | None, typer.Option(help="Of a study: number of the trial; its best by default.")] = None,

@@ -14,6 +14,7 @@ from torch import nn
 from ...spaces.errors import UserError, first_line
 from ...spaces.fusion import fused_copy
 from ...spaces.space import Candidate, load_space
+from ...spaces.sparsity.blocks import with_blocks_of
 from ...spaces.sparsity.slicing import sliced_to_counts
 from ..config import Config
 from ..ledger import Ledger
@@ -71,9 +72,10 @@ def of_export(folder: Path) -> Origin:
         ) from error
     shape = tuple(data["input_shape"])
     fused = fused_copy(load_space(config.space).build(record.candidate, shape, len(data["labels"])).eval())
-    fused, _ = sliced_to_counts(fused, shape, widths)
     try:
-        fused.load_state_dict(torch.export.load(folder / PROGRAM).state_dict)
+        weights = torch.export.load(folder / PROGRAM).state_dict
+        fused, _ = sliced_to_counts(with_blocks_of(fused, weights), shape, widths)
+        fused.load_state_dict(weights)
     except Exception as error:  # of a damaged file, torch raises what it meets first
         raise UserError(f"{folder / PROGRAM}: cannot be read ({first_line(error)}); export the trial again") from error
     return Origin(f"{folder}", fused, config, record, data, pruned=manifest.get("pruned", ()))

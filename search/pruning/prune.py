@@ -15,7 +15,7 @@ from torch import nn
 from ...spaces.errors import UserError, nearest_hint
 from ...spaces.renormalise import renormalised
 from ...spaces.sparsity.slicing import sliced_to_levels
-from ...spaces.sparsity.space import CHANNEL, METHODS, NONE, WEIGHT, Sparsity
+from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, METHODS, NONE, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
 from ...trainers.sparsity import sparsifier_of
@@ -123,7 +123,8 @@ def _tell_what_stays_whole(origin: Origin, granularity: str, say: Say) -> None:
     _, report = sliced_to_levels(origin.fused, origin.input_shape, (0.0,), granularity)
     names = ", ".join(report.unknown_operators)
     if not report.channels:
-        why = f"they go through {names}, which is not known" if names else "none is there that is no input or output"
+        without = "it has none" if granularity in (HEAD, BLOCK) else "none is there that is no input or output"
+        why = f"they go through {names}, which is not known" if names else without
         raise UserError(f"{origin.title}: no {granularity} can be removed, for {why} (try --granularity weight)")
     if names:
         say(f"left whole: channels that go through {names}, which is not known")

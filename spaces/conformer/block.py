@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from ..branches import BranchedConv, ConvShape, Topology
 from .attention import Rotation, SelfAttention
 
+PARTS = ("first", "attention", "convolution", "second")
+
 
 class FeedForward(nn.Module):
     """(n, s, width) -> (n, s, width) through ``hidden`` channels."""
@@ -51,7 +53,8 @@ class ConvolutionModule(nn.Module):
 class ConformerBlock(nn.Module):
     """(n, s, width) -> (n, s, width): half a feed-forward step, attention, convolution, half a step (section 2.4).
 
-    Each part reads a normalised copy of the residual stream and adds to it; the block's own normalisation is last.
+    Each part reads a normalised copy of the residual stream and adds to it, and can be left out; the block's own
+    normalisation is last.
     """
 
     def __init__(
@@ -66,8 +69,21 @@ class ConformerBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
-        x = x + 0.5 * self.dropout(self.first(self.first_norm(x)))
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
-        x = x + self.dropout(self.convolution(self.convolution_norm(x)))
-        x = x + 0.5 * self.dropout(self.second(self.second_norm(x)))
+        if hasattr(self, "first"):
+            x = x + 0.5 * self.dropout(self.first(self.first_norm(x)))
+        if hasattr(self, "attention"):
+            x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
+        if hasattr(self, "convolution"):
+            x = x + self.dropout(self.convolution(self.convolution_norm(x)))
+        if hasattr(self, "second"):
+            x = x + 0.5 * self.dropout(self.second(self.second_norm(x)))
         return self.norm(x)
+
+    def summands(self) -> dict[str, tuple[str, str]]:
+        """Return the parts that are there, each with the names of its modules."""
+        return {part: (f"{part}_norm", part) for part in PARTS if hasattr(self, part)}
+
+    def leave_out(self, part: str) -> None:
+        """Go on without a part."""
+        for name in self.summands()[part]:
+            delattr(self, name)

@@ -65,6 +65,9 @@ class ConformerSpace(SearchSpace):
     def has_heads(self) -> bool:
         return self.heads.high > 1
 
+    def has_residual_blocks(self) -> bool:
+        return True
+
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the untrained model: (batch, bands, frames) -> (batch, steps, classes), class 0 the blank."""
         if len(input_shape) != 2:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..branches import Fusable
 from ..fusion import fused_copy
-from .walk import flow_of
-from .widths import CHANNEL, Width, places_of, widths_of
+from .blocks import structure_of
+from .widths import CHANNEL, Width, places_of
 
 
 class Gates(nn.Module):
@@ -68,14 +68,14 @@ class Gated(Fusable):
 
 def widths_of_model(model: nn.Module, input_shape: Sequence[int]) -> list[Width]:
     """Return the widths of the network that a model in training becomes by fusion."""
-    return widths_of(flow_of(fused_skeleton_of(model), input_shape))
+    return structure_of(fused_skeleton_of(model), input_shape)[1]
 
 
 def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates, granularity: str = CHANNEL) -> None:
     """Put ``gates``, of the widths of a granularity, behind each layer of a model whose channels can go, in place."""
     skeleton = fused_skeleton_of(model)
-    flow = flow_of(skeleton, input_shape)
-    places = places_of(flow, widths_of(flow, granularity))
+    flow, widths = structure_of(skeleton, input_shape, granularity)
+    places = places_of(flow, widths)
     parameters = dict(skeleton.named_parameters())
     sites: dict[str, dict[str, Tensor]] = {}
     for name, roles in flow.owners.items():

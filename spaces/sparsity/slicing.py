@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ..exits.network import compare_all_answers
 from ..fusion import FusionReport
+from .blocks import silent_blocks, structure_of, without_blocks
 from .costs import Costs
 from .flow import STAYS, Flow
 from .space import Sparsity
 from .walk import flow_of
-from .widths import CHANNEL, Width, kept_at, widths_of
+from .widths import BLOCK, CHANNEL, Width, kept_at, widths_of
 
 
 @runtime_checkable
@@ -52,18 +53,16 @@ def slice_zeros(
 
     It computes the same: what such a channel still gives, its bias after activations, goes into the biases of the
     layers that read it; where padding makes that inexact the channel stays. At least ``kept`` channels of each width
-    stay, one each by default.
+    stay, one each by default. Blocks go that add nothing.
     """
+    flow, widths = structure_of(fused, input_shape, granularity)
+    if granularity == BLOCK:
+        removed = _removed(widths, silent_blocks(fused, flow), kept)
+        return without_blocks(fused, removed), _report(flow, widths, removed)
     flow = flow_of(fused, input_shape, with_values=True)
     labels = flow.labels()
-    widths = widths_of(flow_of(fused, input_shape), granularity)
     weights = {**dict(fused.named_parameters()), **dict(fused.named_buffers())}
-    silent = _silent(flow, labels, weights)
-    removed = torch.zeros(flow.count, dtype=torch.bool)
-    for index, width in enumerate(widths):
-        least = 1 if kept is None else kept[index]
-        candidates = width.labels[silent[width.labels]]
-        removed[candidates[: max(0, len(width.labels) - least)]] = True
+    removed = _removed(widths, _silent(flow, labels, weights), kept)
     sliced = copy.deepcopy(fused)
     _take_into_biases(sliced, flow, labels, removed)
     _cut(sliced, flow, removed[labels])
@@ -74,7 +73,8 @@ def sliced_to_levels(
     fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with as many channels as ``levels`` of sparsity leave, whichever they are: for skeletons."""
-    counts = kept_at(widths_of(flow_of(fused, input_shape), granularity), levels)
+    _, widths = structure_of(fused, input_shape, granularity)
+    counts = kept_at(widths, levels)
     return sliced_to_counts(fused, input_shape, counts, granularity)
 
 
@@ -82,11 +82,12 @@ def sliced_to_counts(
     fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with so many channels of each width, whichever they are."""
-    flow = flow_of(fused, input_shape)
-    widths = widths_of(flow, granularity)
+    flow, widths = structure_of(fused, input_shape, granularity)
     removed = torch.zeros(flow.count, dtype=torch.bool)
     for width, count in zip(widths, counts, strict=True):
         removed[width.labels[count:]] = True
+    if granularity == BLOCK:
+        return without_blocks(fused, removed), _report(flow, widths, removed)
     sliced = copy.deepcopy(fused)
     _cut(sliced, flow, removed[flow.labels()])
     return sliced, _report(flow, widths, removed)
@@ -101,8 +102,7 @@ def slice_to_shipped(
     ``samples`` are (batch, *input_shape). Raises RuntimeError where fewer can go than the levels say.
     """
     input_shape = tuple(samples.shape[1:])
-    flow = flow_of(fused, input_shape)
-    widths = widths_of(flow, sparsity.granularity)
+    flow, widths = structure_of(fused, input_shape, sparsity.granularity)
     wanted = kept_at(widths, sparsity.levels)
     sliced, slicing = slice_zeros(fused, input_shape, None if sparsity.is_allocated else wanted, sparsity.granularity)
     costs = Costs(fused, flow, widths)
@@ -122,6 +122,16 @@ def _report(flow: Flow, widths: Sequence[Width], removed: Tensor) -> SlicingRepo
     kept = tuple(int((~removed[width.labels]).sum()) for width in widths)
     channels = sum(len(width.labels) for width in widths)
     return SlicingReport(kept, channels - sum(kept), channels, tuple(sorted(flow.unknown)))
+
+
+def _removed(widths: Sequence[Width], silent: Tensor, kept: Sequence[int] | None) -> Tensor:
+    """Return by label what goes of all that is silent, so that ``kept`` of each width stay."""
+    removed = torch.zeros_like(silent)
+    for index, width in enumerate(widths):
+        least = 1 if kept is None else kept[index]
+        candidates = width.labels[silent[width.labels]]
+        removed[candidates[: max(0, len(width.labels) - least)]] = True
+    return removed
 
 
 def _silent(flow: Flow, labels: Tensor, weights: Mapping[str, Tensor]) -> Tensor:

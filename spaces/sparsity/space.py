@@ -9,21 +9,23 @@ from typing import Any
 
 from ..errors import UserError, nearest_hint
 from ..space import SPARSITY, SPARSITY_PREFIX, Choice, Float, Parameter, SearchSpace, Value, Wrapper
-from .widths import CHANNEL, HEAD, WEIGHT
+from .widths import BLOCK, CHANNEL, HEAD, WEIGHT
 
 NONE = "none"
+STRUCTURES = (CHANNEL, HEAD, BLOCK)
+"""Granularities that leave a smaller network."""
 METHODS: Mapping[str, tuple[str, ...]] = {
     NONE: (),
-    "magnitude": (WEIGHT, CHANNEL, HEAD),
-    "one_shot": (WEIGHT, CHANNEL, HEAD),
-    "random": (WEIGHT, CHANNEL, HEAD),
+    "magnitude": (WEIGHT, *STRUCTURES),
+    "one_shot": (WEIGHT, *STRUCTURES),
+    "random": (WEIGHT, *STRUCTURES),
     "csp": (WEIGHT,),
     "csp_weights": (WEIGHT,),
     "admm": (WEIGHT,),
-    "global_magnitude": (WEIGHT, CHANNEL, HEAD),
-    "l0": (CHANNEL, HEAD),
-    "l0_constrained": (CHANNEL, HEAD),
-    "group_lasso": (CHANNEL, HEAD),
+    "global_magnitude": (WEIGHT, *STRUCTURES),
+    "l0": STRUCTURES,
+    "l0_constrained": STRUCTURES,
+    "group_lasso": STRUCTURES,
 }
 """What each method can take out; they are in :mod:`repareto.trainers.sparsity`."""
 ALLOCATED = ("global_magnitude", "l0", "l0_constrained", "group_lasso")
@@ -81,13 +83,17 @@ class WithSparsity(Wrapper):
         if odd := [key for key in settings if key not in KEYS]:
             raise UserError(f"space.{SPARSITY}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
         method = _narrowed("method", Choice(tuple(METHODS)), settings.get("method", [NONE, "magnitude"]))
-        granularity = _narrowed("granularity", Choice((WEIGHT, CHANNEL, HEAD)), settings.get("granularity", CHANNEL))
+        granularity = _narrowed("granularity", Choice((WEIGHT, *STRUCTURES)), settings.get("granularity", CHANNEL))
         if HEAD in granularity.options and not space.has_heads():
             raise UserError(f"space.{SPARSITY}.granularity: {space.name} has no heads to take out (take head out)")
+        if BLOCK in granularity.options and not space.has_residual_blocks():
+            raise UserError(f"space.{SPARSITY}.granularity: {space.name} has no residual blocks (take block out)")
         level = _narrowed("level", Float(0.0, LARGEST_LEVEL), settings.get("level", [0.0, 0.9]))
         per_stage = settings.get("per_stage", False)
         if not isinstance(per_stage, bool):
             raise UserError(f"space.{SPARSITY}.per_stage {per_stage!r}: must be true or false")
+        if per_stage and BLOCK in granularity.options:
+            raise UserError(f"space.{SPARSITY}.per_stage: blocks are of the whole network (take it out, or block)")
         for name in method.options:
             if name != NONE and not set(METHODS[str(name)]) & set(granularity.options):
                 able = METHODS[str(name)][0]
@@ -105,7 +111,7 @@ class WithSparsity(Wrapper):
         if free:
             parameters.append(Parameter(SPARSITY_PREFIX + "granularity", self.granularity, parent, free))
         structured = tuple(name for name in sparse if WEIGHT not in METHODS[str(name)])
-        if structured and HEAD in self.granularity.options:
+        if structured and {HEAD, BLOCK} & set(self.granularity.options):
             structure = Choice(tuple(option for option in self.granularity.options if option != WEIGHT))
             parameters.append(Parameter(SPARSITY_PREFIX + "structure", structure, parent, structured))
         by_part = tuple(name for name in sparse if self.per_stage and name not in ALLOCATED)

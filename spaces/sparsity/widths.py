@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .flow import STAYS, Flow
 
-WEIGHT, CHANNEL, HEAD = "weight", "channel", "head"
+WEIGHT, CHANNEL, HEAD, BLOCK = "weight", "channel", "head", "block"
 """Granularities: what can be taken out by itself. A head goes as a channel does, for all its channels are tied."""
 
 

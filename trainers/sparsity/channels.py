@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ...spaces.fusion import fused_copy
 from ...spaces.sparsity.allocation import Allocation, EachWidth
+from ...spaces.sparsity.blocks import structure_of
 from ...spaces.sparsity.costs import Costs
 from ...spaces.sparsity.gates import Gates, fused_skeleton_of, gate
 from ...spaces.sparsity.scores import channel_norms
-from ...spaces.sparsity.walk import flow_of
-from ...spaces.sparsity.widths import CHANNEL, Width, widths_of
+from ...spaces.sparsity.widths import CHANNEL, Width
 from .base import Sparsifier
 from .schedule import Schedule
 
@@ -43,8 +43,7 @@ class ChannelPruning(Sparsifier):
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         self._model, self._input_shape, self._steps = model, tuple(examples.shape[1:]), steps
         skeleton = fused_skeleton_of(model)
-        flow = flow_of(skeleton, self._input_shape)
-        widths = widths_of(flow, self._granularity)
+        flow, widths = structure_of(skeleton, self._input_shape, self._granularity)
         self._allocation = self._allocation_kind(Costs(skeleton, flow, widths), widths, self._levels)
         self._gates = self._new_gates(widths).to(examples.device)
         gate(model, self._input_shape, self._gates, self._granularity)

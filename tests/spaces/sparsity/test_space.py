@@ -61,6 +61,15 @@ def test_heads_by_methods_that_do_weights_and_by_those_that_do_not() -> None:
         load_space({"name": "conformer_ctc", "heads": 1, "sparsity": settings})
 
 
+def test_blocks_of_the_whole_network_have_one_level() -> None:
+    settings = {"method": ["magnitude", "l0"], "granularity": "block"}
+    candidate = load_space({"name": "conformer_ctc", "sparsity": settings}).draw(random.Random(0))
+    sparsity = Sparsity.of(candidate.sparsity())
+    assert sparsity is not None and sparsity.granularity == "block" and len(sparsity.levels) == 1
+    with pytest.raises(UserError, match="per_stage: blocks are of the whole network"):
+        load_space({"name": "conformer_ctc", "sparsity": settings | {"per_stage": True}})
+
+
 @pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
 def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
     both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},
@@ -87,7 +96,8 @@ def test_a_method_alone_leaves_nothing_to_choose() -> None:
         ({"level": [0.5, 1.0]}, "space.sparsity.level: [0.5, 1.0]: 100% would leave nothing (at most 0.99)"),
         ({"level": -0.1}, "space.sparsity.level: -0.1 is not within [0, 0.99]"),
         ({"level": "much"}, "space.sparsity.level: 'much' is neither a number nor [low, high]"),
-        ({"granularity": "block"}, "space.sparsity.granularity: 'block' is not among"),
+        ({"granularity": "layer"}, "space.sparsity.granularity: 'layer' is not among"),
+        ({"granularity": "block"}, "space.sparsity.granularity: ds_cnn has no residual blocks (take block out)"),
         ({"granularity": "head"}, "space.sparsity.granularity: ds_cnn has no heads to take out (take head out)"),
         ({"per_stage": 3}, "space.sparsity.per_stage 3: must be true or false"),
         (
