@@ -190,6 +190,6 @@ def test_a_trial_at_many_points_is_measured_and_logged_once(searched: Searched) 
     said: list[str] = []
     complete_members(searched.ledger, searched.config, searched.results.front, said.append)
     assert said == ["measuring 1 models of the front on reference and logging them"]
-    runs = connect_runs(searched.config, searched.ledger.header()["id"])
+    runs = connect_runs(searched.config, searched.ledger.header())
     assert runs.model_uri(searched.number) is not None
     assert all(record.measured for record in searched.results.front)
