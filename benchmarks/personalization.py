@@ -261,7 +261,7 @@ def claims_of(people: str, rows: Sequence[Row]) -> list[Claim]:
               target=GAIN_POINTS, what=f"points fewer errors, {len(users)} users, labels and pseudo-labels", why=told),
         Claim(f"{prefix}.unlabelled_points", max(unlabelled), min(unlabelled), max(unlabelled), op="<=",
               target=WORST_POINTS, what="points more errors than the last exit of all users without labels, worst user",
-              why="half a point of 300 recordings is one and a half"),
+              why="half a point is one recording in 200"),
         Claim(f"{prefix}.unlabelled_mean_points", **over(unlabelled, statistics.mean), op="<=", target=WORST_POINTS,
               what="the same in the mean of all users"),
         Claim(f"{prefix}.speed_up", **over(speed_ups, statistics.mean), op=">=", target=1.3,

@@ -28,7 +28,7 @@ def config_schema() -> dict[str, Any]:
     properties["objectives"] |= {"items": {"enum": list(OBJECTIVES)}, "uniqueItems": True, "minItems": 2}
     properties["budgets"] = {"type": "object", "additionalProperties": False, "properties": _budgets()}
     properties["space"] = _named("name", tuple(BUILT_IN))
-    properties["data"] = _named("source", tuple(SOURCES)) | {"allOf": [_source(name) for name in SOURCES]}
+    properties["data"] = _named("source", tuple(SOURCES)) | {"allOf": [_source(name, schema) for name in SOURCES]}
     properties["training"] = _settings(TrainingConfig, schema) | {"additionalProperties": False}
     return schema
 
@@ -50,15 +50,14 @@ def _budgets() -> dict[str, Any]:
     }
 
 
-def _source(name: str) -> dict[str, Any]:
+def _source(name: str, root: dict[str, Any]) -> dict[str, Any]:
     """The settings of a data source, where it is the one that is named."""
-    scratch: dict[str, Any] = {}
-    settings = _settings(data_source(name), scratch)
+    settings = _settings(data_source(name), root)
     settings["properties"] = {"source": True, **settings["properties"]}
     # What a config leaves out, such as a folder, --set may give.
     settings.pop("required", None)
-    then = {**settings, "additionalProperties": False, **scratch}
-    return {"if": {"properties": {"source": {"const": name}}}, "then": then}
+    settings["additionalProperties"] = False
+    return {"if": {"properties": {"source": {"const": name}}}, "then": settings}
 
 
 def _settings(cls: type, root: dict[str, Any]) -> dict[str, Any]:

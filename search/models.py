@@ -67,14 +67,16 @@ def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[
     if sparsity is None or not sparsity.cuts_channels:
         return fused
     # Where training decides on the structure, it ends with one that is no larger than this.
-    return sliced_to_levels(fused, input_shape, sparsity.levels)[0]
+    return sliced_to_levels(fused, input_shape, sparsity.levels, sparsity.granularity)[0]
 
 
 def _structured(fused: nn.Module, input_shape: tuple[int, ...], record: TrialRecord) -> nn.Module:
     """Return an untrained fused model with as many channels as a finished trial ships with."""
     assert record.measurement is not None
-    sparsity = record.measurement.details.get("sparsity")
-    return fused if sparsity is None else sliced_to_counts(fused, input_shape, sparsity["kept"])[0]
+    structure, sparsity = record.measurement.details.get("sparsity"), Sparsity.of(record.candidate.sparsity())
+    if structure is None or sparsity is None:
+        return fused
+    return sliced_to_counts(fused, input_shape, structure["kept"], sparsity.granularity)[0]
 
 
 def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> nn.Module:

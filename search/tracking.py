@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .mlflow_runs import MlflowRuns
 
-# The front's page has megabytes: it is not written anew for each of many quick trials.
+# Page and tables of a long study take a part of a second: they are not written anew for each of many quick trials.
 SECONDS_BETWEEN_PAGES = 10.0
 SECONDS_BETWEEN_WRITES = 0.5
 # Importing MLflow takes seconds, which a driver that starts would rather give its workers.

@@ -79,9 +79,9 @@ def prune(origin: Origin, asked: Asked, data: Mapping[str, Any], out: Path, *, f
         refuse_other_files(parts.device)
     if origin.calibration is not None:
         parts.device.use_calibration(origin.calibration)
-    if granularity == CHANNEL:
-        _tell_what_stays_whole(origin, say)
-    profile_at = partial(_profile_at, origin, parts)
+    if granularity != WEIGHT:
+        _tell_what_stays_whole(origin, granularity, say)
+    profile_at = partial(_profile_at, origin, parts, granularity)
     level = target if isinstance(target, float) else least_level(lambda level: _figures(profile_at(level)), target)
     sparsity = Sparsity(method, granularity, (level,))
     say(f"{origin.title}: {method} takes out {level:.0%} of its {granularity}s")
@@ -119,20 +119,20 @@ def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
     return asked.method, granularity
 
 
-def _tell_what_stays_whole(origin: Origin, say: Say) -> None:
-    _, report = sliced_to_levels(origin.fused, origin.input_shape, (0.0,))
+def _tell_what_stays_whole(origin: Origin, granularity: str, say: Say) -> None:
+    _, report = sliced_to_levels(origin.fused, origin.input_shape, (0.0,), granularity)
     names = ", ".join(report.unknown_operators)
     if not report.channels:
-        why = f"they go through {names}, which is not known" if names else "all are inputs or outputs"
-        raise UserError(f"{origin.title}: no channel can be removed, for {why} (try --granularity weight)")
+        why = f"they go through {names}, which is not known" if names else "none is there that is no input or output"
+        raise UserError(f"{origin.title}: no {granularity} can be removed, for {why} (try --granularity weight)")
     if names:
         say(f"left whole: channels that go through {names}, which is not known")
 
 
-def _profile_at(origin: Origin, parts: Parts, level: float) -> Profile:
+def _profile_at(origin: Origin, parts: Parts, granularity: str, level: float) -> Profile:
     """What the skeleton that a level leaves costs: sizes are known without training."""
     skeleton = copy.deepcopy(origin.fused).to("meta")
-    sliced, _ = sliced_to_levels(skeleton, origin.input_shape, (level,))
+    sliced, _ = sliced_to_levels(skeleton, origin.input_shape, (level,), granularity)
     return task_named(origin.data).form(sliced, origin.input_shape).profile(parts.device)
 
 

@@ -30,7 +30,7 @@ class EachWidth(Allocation):
     """Every width keeps the share that the level of its part says."""
 
     def kept(self, scores: Tensor, share: float) -> Tensor:
-        masks = []
+        masks = [torch.zeros(0, dtype=torch.bool)]
         for width, own in zip(self.widths, scores.split(self.costs.sizes), strict=True):
             count = width.kept(share * level_at(self.levels, width.depth))
             masks.append(torch.zeros_like(own, dtype=torch.bool).index_fill(0, own.topk(count).indices, True))

@@ -52,7 +52,8 @@ class Costs:
 
     def even(self, counts: Sequence[int]) -> Tensor:
         """Return the channels (channels,) of a network with the first ``counts`` channels of each width."""
-        return torch.cat([torch.arange(size) < count for size, count in zip(self.sizes, counts, strict=True)]).double()
+        masks = (torch.arange(size) < count for size, count in zip(self.sizes, counts, strict=True))
+        return torch.cat([torch.zeros(0, dtype=torch.bool), *masks]).double()
 
 
 def _of_weights(fused: nn.Module, flow: Flow, places: Tensor, stays: int) -> Iterator[tuple[Tensor, int, int]]:

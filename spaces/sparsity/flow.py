@@ -39,6 +39,8 @@ class Flow:
     ties: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     products: list[tuple[Tensor, int]] = field(default_factory=list)
     """Of activations with each other, as in attention: the numbers that go into one, and the MACs of each."""
+    heads: list[Tensor] = field(default_factory=list)
+    """The numbers of channels that are in a head of attention, of which there are several."""
     count: int = 1
 
     def labels(self) -> Tensor:

@@ -21,7 +21,7 @@ from .costs import Costs
 from .flow import STAYS, Flow
 from .space import Sparsity
 from .walk import flow_of
-from .widths import Width, kept_at, widths_of
+from .widths import CHANNEL, Width, kept_at, widths_of
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class SlicingReport:
 
 
 def slice_zeros(
-    fused: nn.Module, input_shape: Sequence[int], kept: Sequence[int] | None = None
+    fused: nn.Module, input_shape: Sequence[int], kept: Sequence[int] | None = None, granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy of a fused network in eval mode without the channels whose kernels are all zero, and a report.
 
@@ -56,7 +56,7 @@ def slice_zeros(
     """
     flow = flow_of(fused, input_shape, with_values=True)
     labels = flow.labels()
-    widths = widths_of(flow_of(fused, input_shape))
+    widths = widths_of(flow_of(fused, input_shape), granularity)
     weights = {**dict(fused.named_parameters()), **dict(fused.named_buffers())}
     silent = _silent(flow, labels, weights)
     removed = torch.zeros(flow.count, dtype=torch.bool)
@@ -71,18 +71,19 @@ def slice_zeros(
 
 
 def sliced_to_levels(
-    fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float]
+    fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with as many channels as ``levels`` of sparsity leave, whichever they are: for skeletons."""
-    return sliced_to_counts(fused, input_shape, kept_at(widths_of(flow_of(fused, input_shape)), levels))
+    counts = kept_at(widths_of(flow_of(fused, input_shape), granularity), levels)
+    return sliced_to_counts(fused, input_shape, counts, granularity)
 
 
 def sliced_to_counts(
-    fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int]
+    fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with so many channels of each width, whichever they are."""
     flow = flow_of(fused, input_shape)
-    widths = widths_of(flow)
+    widths = widths_of(flow, granularity)
     removed = torch.zeros(flow.count, dtype=torch.bool)
     for width, count in zip(widths, counts, strict=True):
         removed[width.labels[count:]] = True
@@ -101,9 +102,9 @@ def slice_to_shipped(
     """
     input_shape = tuple(samples.shape[1:])
     flow = flow_of(fused, input_shape)
-    widths = widths_of(flow)
+    widths = widths_of(flow, sparsity.granularity)
     wanted = kept_at(widths, sparsity.levels)
-    sliced, slicing = slice_zeros(fused, input_shape, None if sparsity.is_allocated else wanted)
+    sliced, slicing = slice_zeros(fused, input_shape, None if sparsity.is_allocated else wanted, sparsity.granularity)
     costs = Costs(fused, flow, widths)
     found, limit = costs(costs.even(slicing.kept)), costs(costs.even(wanted))
     if bool((found > limit).any()):

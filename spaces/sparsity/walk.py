@@ -301,6 +301,7 @@ class _Walk(TorchDispatchMode):
             several = len(result) > 1
             if several:
                 self._tie(summed[0], summed[0][..., :1].expand_as(summed[0]))
+                self.flow.heads.append(summed[0])
             numbers = summed[0][..., :1, None] if several else torch.zeros((), dtype=torch.long)
             self.know(result, numbers.expand(result.shape), constant(UNKNOWN, result.shape))
         elif parts is not None and values is not None:

@@ -192,9 +192,8 @@ def test_personalization(tmp_path):
         by_method.setdefault(row["method"], []).append(row)
     assert len(by_method) == 8 and {len(rows) for rows in by_method.values()} == {2}
     assert all(row["macs"] == 0 for row in by_method["none"])
-    for own, tuned in zip(
-        by_method["labels and pseudo-labels"], by_method["fine-tuning, last exit alone"], strict=True
-    ):
+    both = "labels and pseudo-labels"
+    for own, tuned in zip(by_method[both], by_method[f"fine-tuning by {both}"], strict=True):
         assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
 
 

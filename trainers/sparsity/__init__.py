@@ -13,7 +13,7 @@ from .multipliers import Constraint, Lagrangian
 from .schedule import Gradual, OneShot
 from .weights import ADMM, CompressedSensing, Shrinkage, WeightPruning
 
-LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 0.1
+LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 1.0
 """Of a step of training. The multipliers have a few hundred of them."""
 
 
@@ -21,14 +21,15 @@ def sparsifier_of(sparsity: Sparsity, gradual: Gradual | None = None) -> Sparsif
     """Return the method that a candidate asks for, ready to start; ``gradual`` is when it takes out what it does."""
     levels, gradual = sparsity.levels, gradual or Gradual()
     if sparsity.cuts_channels:
+        unit = sparsity.granularity
         return {
-            "magnitude": lambda: ChannelPruning(levels, gradual),
-            "one_shot": lambda: ChannelPruning(levels, OneShot()),
-            "random": lambda: ChannelPruning(levels, gradual, is_random=True),
-            "global_magnitude": lambda: ChannelPruning(levels, gradual, allocation=WholeNetwork),
-            "group_lasso": lambda: GroupLasso(levels, gradual, allocation=WholeNetwork),
-            "l0": lambda: HardConcrete(levels, gradual, Lagrangian(LAGRANGIAN_RATE)),
-            "l0_constrained": lambda: HardConcrete(levels, gradual, Constraint(CONSTRAINT_RATE)),
+            "magnitude": lambda: ChannelPruning(levels, gradual, granularity=unit),
+            "one_shot": lambda: ChannelPruning(levels, OneShot(), granularity=unit),
+            "random": lambda: ChannelPruning(levels, gradual, granularity=unit, is_random=True),
+            "global_magnitude": lambda: ChannelPruning(levels, gradual, granularity=unit, allocation=WholeNetwork),
+            "group_lasso": lambda: GroupLasso(levels, gradual, granularity=unit, allocation=WholeNetwork),
+            "l0": lambda: HardConcrete(levels, gradual, Lagrangian(LAGRANGIAN_RATE), unit),
+            "l0_constrained": lambda: HardConcrete(levels, gradual, Constraint(CONSTRAINT_RATE), unit),
         }[sparsity.method]()
     return {
         "magnitude": lambda: WeightPruning(levels, gradual),

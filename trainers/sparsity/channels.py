@@ -15,7 +15,7 @@ from ...spaces.sparsity.costs import Costs
 from ...spaces.sparsity.gates import Gates, fused_skeleton_of, gate
 from ...spaces.sparsity.scores import channel_norms
 from ...spaces.sparsity.walk import flow_of
-from ...spaces.sparsity.widths import Width, widths_of
+from ...spaces.sparsity.widths import CHANNEL, Width, widths_of
 from .base import Sparsifier
 from .schedule import Schedule
 
@@ -32,21 +32,22 @@ class ChannelPruning(Sparsifier):
         levels: Sequence[float],
         schedule: Schedule,
         *,
+        granularity: str = CHANNEL,
         allocation: type[Allocation] = EachWidth,
         is_random: bool = False,
     ) -> None:
         self._levels, self._schedule, self._allocation_kind = levels, schedule, allocation
-        self._is_random = is_random
+        self._granularity, self._is_random = granularity, is_random
         self._step = 0
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         self._model, self._input_shape, self._steps = model, tuple(examples.shape[1:]), steps
         skeleton = fused_skeleton_of(model)
         flow = flow_of(skeleton, self._input_shape)
-        widths = widths_of(flow)
+        widths = widths_of(flow, self._granularity)
         self._allocation = self._allocation_kind(Costs(skeleton, flow, widths), widths, self._levels)
         self._gates = self._new_gates(widths).to(examples.device)
-        gate(model, self._input_shape, self._gates)
+        gate(model, self._input_shape, self._gates, self._granularity)
         self._random_scores = torch.rand(sum(self._gates.sizes)) if self._is_random else None
 
     def _new_gates(self, widths: Sequence[Width]) -> Gates:
@@ -67,7 +68,8 @@ class ChannelPruning(Sparsifier):
     def _channel_scores(self) -> Tensor:
         if self._random_scores is not None:
             return self._random_scores
-        return channel_norms(fused_copy(copy.deepcopy(self._model).eval()), self._input_shape)
+        fused = fused_copy(copy.deepcopy(self._model).eval())
+        return channel_norms(fused, self._input_shape, self._granularity)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "scores": self._random_scores}

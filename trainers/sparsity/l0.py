@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...spaces.sparsity.allocation import WholeNetwork
 from ...spaces.sparsity.gates import Gates
-from ...spaces.sparsity.widths import Width
+from ...spaces.sparsity.widths import CHANNEL, Width
 from .channels import ChannelPruning
 from .multipliers import Multiplier
 from .schedule import Gradual
@@ -72,10 +72,12 @@ class HardConcrete(ChannelPruning):
 
     _gates: HardConcreteGates
 
-    def __init__(self, levels: Sequence[float], schedule: Gradual, multiplier: Multiplier) -> None:
+    def __init__(
+        self, levels: Sequence[float], schedule: Gradual, multiplier: Multiplier, granularity: str = CHANNEL
+    ) -> None:
         begin = schedule.begin + FIRST_OPEN * (schedule.end - schedule.begin)
         self._gradual, self._multiplier = replace(schedule, begin=begin), multiplier
-        super().__init__(levels, self._gradual, allocation=WholeNetwork)
+        super().__init__(levels, self._gradual, granularity=granularity, allocation=WholeNetwork)
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         super().start(model, examples, steps)
