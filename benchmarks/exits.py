@@ -27,7 +27,7 @@ from .exit_networks import Recipe, times_us, trained
 from .report import Claim, arguments, over, publish
 
 DETACHED = Recipe((0.2, 0.6), "detached")
-RECIPES = (DETACHED, replace(DETACHED, backbone="joint"), replace(DETACHED, backbone="balanced"))
+BACKBONES = ("detached", "joint", "balanced")
 """The first of a seed is the network without exits, too."""
 EQUAL_POINTS = 0.5
 ALLOWED = 0.0025
@@ -90,23 +90,24 @@ def errors_of(fused: MultiExit, data: Dataset) -> tuple[tuple[float, ...], tuple
     )
 
 
-def measure(seeds: int, size: Size, keep: Path) -> list[Outcome]:
+def measure(backbones: Sequence[str], seeds: int, size: Size, keep: Path) -> list[Outcome]:
     """Train, time and judge all networks; the networks without exits are the last exits of the detached ones."""
     data = Synthetic(clips=size.clips).load(seed=0)
     outcomes: list[Outcome] = []
     for seed in range(seeds):
         plain = (0.0, 0.0, 0.0)
-        for recipe in RECIPES:
-            network = trained(replace(recipe, stages=size.stages, epochs=size.epochs), data, seed, keep)
+        for backbone in backbones:
+            recipe = replace(DETACHED, backbone=backbone, stages=size.stages, epochs=size.epochs)
+            network = trained(recipe, data, seed, keep)
             fused = network.exits
             validation_errors, test_errors = errors_of(fused, data)
             plain_us, up_to_us = times_us(fused, data, size.runs)
-            if recipe is DETACHED:
+            if backbone == "detached":
                 plain = (validation_errors[-1], test_errors[-1], plain_us)
             chosen, tested, calibration = judge(fused, data, plain[0], up_to_us)
             outcomes.append(
                 Outcome(
-                    recipe.backbone, seed, plain_us, up_to_us, chosen.policy, chosen.thresholds, tested.rates,
+                    backbone, seed, plain_us, up_to_us, chosen.policy, chosen.thresholds, tested.rates,
                     tested.expected_cost, plain_us / tested.expected_cost, plain[1], tested.error, plain[0],
                     chosen.error, test_errors, calibration.calibration_errors, network.train_seconds,
                 )
@@ -118,7 +119,7 @@ def measure(seeds: int, size: Size, keep: Path) -> list[Outcome]:
 def claims_of(outcomes: Sequence[Outcome]) -> list[Claim]:
     """Compare each kind of backbone with the networks without exits."""
     claims = []
-    for backbone in (recipe.backbone for recipe in RECIPES):
+    for backbone in dict.fromkeys(outcome.backbone for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.backbone == backbone]
         rates = ", ".join(f"{100 * rate:.0f} %" for rate in np.mean([outcome.rates for outcome in own], axis=0))
         times = ", ".join(f"{value:.0f}" for value in np.mean([outcome.up_to_us for outcome in own], axis=0))
@@ -150,16 +151,19 @@ def main() -> None:
     options = arguments(
         __doc__,
         ("--seeds", {"type": int, "default": 5}),
+        ("--backbones", {"nargs": "+", "choices": BACKBONES, "default": BACKBONES}),
         ("--keep", {"type": Path, "help": "folder of what is trained: a run that was cut off goes on there"}),
     )
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as own:
         keep = options.keep or Path(own)
         if options.quick:
-            outcomes = measure(1, Size(clips=600, stages=1, epochs=1, runs=20), keep)
+            outcomes = measure(BACKBONES, 1, Size(clips=600, stages=1, epochs=1, runs=20), keep)
         else:
-            outcomes = measure(options.seeds, Size(clips=10800, stages=3, epochs=8, runs=200), keep)
-    command = f"python -m benchmarks.exits --seeds {options.seeds}"
+            size = Size(clips=10800, stages=3, epochs=8, runs=200)
+            backbones = [name for name in BACKBONES if name == "detached" or name in options.backbones]
+            outcomes = measure(backbones, options.seeds, size, keep)
+    command = f"python -m benchmarks.exits --seeds {options.seeds} --backbones {' '.join(options.backbones)}"
     rows = [asdict(outcome) for outcome in outcomes]
     publish("exits", command, claims_of(outcomes), rows, quick=options.quick, out=options.out)
 

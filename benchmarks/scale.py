@@ -63,9 +63,9 @@ class Bench:
     def make_ledger(self, trials: int) -> None:
         """Make the ledger in a process of its own, whose memory is not the driver's."""
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            pool.submit(self._make_ledger, trials).result()
+            pool.submit(write_ledger, self.folder, trials).result()
 
-    def _make_ledger(self, trials: int) -> None:
+    def write_ledger(self, trials: int) -> None:
         """Write trials that ended: of five, one was stopped and one broke a budget."""
         from repareto.search.database import open_storage
         from repareto.search.ledger import Ledger
@@ -143,6 +143,11 @@ class Bench:
             epochs=EPOCHS,
             rungs=run._rungs(self.config, EPOCHS),
         )
+
+
+def write_ledger(folder: Path, trials: int) -> None:
+    """Write the ledger of a study there; a process of its own takes this, and not a study's appraiser."""
+    Bench(folder).write_ledger(trials)
 
 
 def insert_trials(storage: Any, study_id: int, trials: Sequence[Any]) -> None:

@@ -1,18 +1,16 @@
 """What each way to take weights or channels out costs in errors, and what it buys on a device.
 
-Images of digits, few to train on, so that the dense network makes errors; equal epochs, paired by seed. *Excess* errors
-are those beyond the dense network's of the same seed.
+Synthetic keywords in voices never heard, a network that is not too large for them and enough epochs to recover in; all
+methods train as long, paired by seed. *Excess* errors are those beyond the dense network's of the same seed.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,166 +18,65 @@ import numpy as np
 import torch
 from torch import nn
 
-from repareto.spaces.fusion import fuse, fused_copy
+from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.sparsity.kernels import kernel_sites
-from repareto.spaces.sparsity.slicing import slice_to_shipped, sliced_to_levels
-from repareto.spaces.sparsity.space import CHANNEL, WEIGHT, Sparsity
+from repareto.spaces.sparsity.slicing import sliced_to_levels
+from repareto.spaces.sparsity.space import CHANNEL, WEIGHT
 from repareto.trainers.data.dataset import Dataset, Split
-from repareto.trainers.data.digits import Digits
-from repareto.trainers.sparsity import sparsifier_of
-from repareto.trainers.sparsity.base import Sparsifier
-from repareto.trainers.sparsity.l0 import HardConcrete
-from repareto.trainers.sparsity.reconstruction import gram_matrices, reconstructed
-from repareto.trainers.sparsity.schedule import OneShot
-from repareto.trainers.sparsity.weights import CompressedSensing, kept_count, largest
-from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig, error_rate
+from repareto.trainers.sparsity.choice import kept_count, largest
+from repareto.trainers.sparsity.reconstruction import look_at, reconstructed, removal_losses
 
 from .network_costs import costs
 from .report import Claim, arguments, over, publish
+from .sparse_networks import DENSE, Kept, Outcome, Run, keywords, network, trained
 
-DENSE = "dense"
-CSP_AT_ONCE = "csp_one_shot"
-WEIGHT_METHODS = ("magnitude", "one_shot", "admm", "csp")
-ONLY_AT = {"csp_weights": (0.8, 0.9), CSP_AT_ONCE: (0.8, 0.9), "random": (0.8, 0.9)}
-BASELINES = ("magnitude", "one_shot", "admm")
-CHANNEL_METHODS = ("magnitude", "group_lasso", "random", "l0")
-WEIGHT_LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95)
-CHANNEL_LEVELS = (0.5, 0.7, 0.85)
-TRAINING_IMAGES = 400
+WEIGHT_METHODS = {
+    "magnitude": (0.5, 0.7, 0.8, 0.9, 0.95), "csp": (0.5, 0.7, 0.8, 0.9, 0.95), "global_magnitude": (0.8, 0.9),
+    "one_shot": (0.8, 0.9), "admm": (0.8, 0.9), "csp_weights": (0.9,), "random": (0.9,),
+}  # fmt: skip
+OF_EACH_KERNEL = ("magnitude", "one_shot", "admm")
+"""Baselines that leave each kernel the same share."""
+CHANNEL_METHODS = {
+    "magnitude": (0.3, 0.45, 0.7), "l0": (0.3, 0.45, 0.7),
+    "global_magnitude": (0.7,), "group_lasso": (0.7,), "random": (0.7,), "l0_constrained": (0.7,),
+}  # fmt: skip
 KEYWORDS_SHAPE = (40, 51)
 _RESAMPLES = 5000
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training."""
+class Size:
+    """How much is trained and timed."""
 
-    method: str
-    granularity: str
-    level: float
-    seed: int
+    seeds: int
     epochs: int
+    clips: int = 10_800
+    weight_levels: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
+    channel_levels: tuple[float, ...] = (0.3, 0.45, 0.7)
+    """Half, 70 % and 86 % of the parameters."""
+    rounds: int = 15
+    seconds_a_visit: float = 0.1
 
+    def run(self, method: str, granularity: str, level: float, seed: int) -> Run:
+        """Return a training of this size."""
+        return Run(method, granularity, level, seed, self.epochs, self.clips)
 
-@dataclass(frozen=True)
-class Outcome:
-    """What it gave. ``step_seconds`` are the processor's; ``expected`` are L0's levels before gates are decided."""
+    def runs(self) -> list[Run]:
+        """Return all trainings, those of a seed before those of the next."""
+        found = []
+        for seed in range(self.seeds):
+            found.append(self.run(DENSE, "", 0.0, seed))
+            for granularity, methods in ((WEIGHT, WEIGHT_METHODS), (CHANNEL, CHANNEL_METHODS)):
+                for level in self.levels[granularity]:
+                    able = [method for method, levels in methods.items() if level in levels]
+                    found += [self.run(method, granularity, level, seed) for method in able]
+        return found
 
-    run: Run
-    error: float
-    parameters: int
-    nonzero: int
-    step_seconds: float
-    expected: tuple[float, ...] = ()
-
-
-def network(widths: Sequence[int], kernel: int, stride: int) -> Any:
-    """Return a RepCNN candidate of full convolutions, each with two branches, a 1x1 and a skip."""
-    values: dict[str, Any] = {
-        "form": "full", "stages": len(widths), "dropout": 0.0,
-        "training.learning_rate": 4e-3, "training.weight_decay": 1e-2,
-    }  # fmt: skip
-    for stage, width in enumerate(widths, 1):
-        own = {"width": width, "blocks": 1, "kernel": kernel, "stride": stride, "conv_branches": 2, "pointwise": True,
-               "identity": True, "average": False, "sequential": False, "small": False, "squeeze": False}  # fmt: skip
-        values |= {f"stage{stage}.{name}": value for name, value in own.items()}
-    return RepCNN().candidate(values)
-
-
-@cache
-def digits() -> Dataset:
-    """Return few images to train on and all others to test on."""
-    whole = Digits().load(seed=0)
-    features, labels = (
-        np.concatenate([getattr(split, part) for split in (whole.train, whole.validation, whole.test)])
-        for part in ("features", "labels")
-    )
-    order = np.random.default_rng(0).permutation(len(labels))
-    train, test = (Split(features[part], labels[part]) for part in (order[:TRAINING_IMAGES], order[TRAINING_IMAGES:]))
-    return replace(whole, name="few digits", train=train, validation=test, test=test)
-
-
-def sparsifier(run: Run) -> Sparsifier | None:
-    """Return what a run trains with."""
-    if run.method == DENSE:
-        return None
-    if run.method == CSP_AT_ONCE:
-        return CompressedSensing((run.level,), OneShot())
-    return sparsifier_of(Sparsity(run.method, run.granularity, (run.level,)))
-
-
-def train(run: Run) -> Outcome:
-    """Train one network, make it what would ship and score that."""
-    outcome, _ = trained(run)
-    return outcome
-
-
-def trained(run: Run) -> tuple[Outcome, nn.Module]:
-    """The same, with the model in training's form."""
-    data, own = digits(), sparsifier(run)
-    torch.manual_seed(run.seed)
-    model = RepCNN().build(network((32, 48), 3, 2), data.input_shape, len(data.labels))
-    trainer = SupervisedTrainer(
-        model, data, TrainingConfig(epochs=run.epochs, batch_size=32), seed=run.seed, sparsifier=own
-    )
-    start = time.process_time()
-    for _ in range(run.epochs):
-        trainer.train_epoch()
-    steps = run.epochs * -(-len(data.train) // 32)
-    seconds = (time.process_time() - start) / steps
-    samples = torch.from_numpy(data.test.features[:64]).float()
-    shipped, report = fuse(trainer.model.eval(), samples)
-    if run.granularity == CHANNEL:
-        shipped, report = slice_to_shipped(trainer.model, shipped, samples, (run.level,))
-    assert report.ok, report
-    kernels = [parameter for parameter in shipped.parameters() if parameter.dim() > 1]
-    outcome = Outcome(
-        run,
-        error_rate(shipped, data.test),
-        sum(parameter.numel() for parameter in shipped.parameters()),
-        sum(int((kernel != 0).sum()) for kernel in kernels),
-        seconds,
-        tuple(own.expected_levels) if isinstance(own, HardConcrete) else (),
-    )
-    return outcome, trainer.model
-
-
-class Kept:
-    """Outcomes in a file, a line each, so that a run that was cut goes on."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / "outcomes.jsonl"
-        self._known: dict[Run, Outcome] = {}
-        if self._path and self._path.exists():
-            for line in self._path.read_text().splitlines():
-                row = json.loads(line)
-                run = Run(**row.pop("run"))
-                self._known[run] = Outcome(run, **{**row, "expected": tuple(row["expected"])})
-
-    def of(self, run: Run) -> Outcome:
-        """Return a run's outcome, trained where it is not known."""
-        if run not in self._known:
-            outcome = self._known[run] = train(run)
-            if self._path:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a") as lines:
-                    lines.write(json.dumps(asdict(outcome)) + "\n")
-            where = f"{run.method} {run.granularity} {run.level:.0%} seed {run.seed}"
-            print(f"{where}: {100 * outcome.error:.2f} %", flush=True)
-        return self._known[run]
-
-
-def runs(seeds: int, epochs: int, weight_levels: Sequence[float], channel_levels: Sequence[float]) -> list[Run]:
-    """Return all trainings, the dense ones first, each level of a seed before the next seed."""
-    found = []
-    for seed in range(seeds):
-        found.append(Run(DENSE, "", 0.0, seed, epochs))
-        for level in weight_levels:
-            methods = (*WEIGHT_METHODS, *(name for name, levels in ONLY_AT.items() if level in levels))
-            found += [Run(method, WEIGHT, level, seed, epochs) for method in methods]
-        found += [Run(method, CHANNEL, level, seed, epochs) for level in channel_levels for method in CHANNEL_METHODS]
-    return found
+    @property
+    def levels(self) -> dict[str, tuple[float, ...]]:
+        """By granularity."""
+        return {WEIGHT: self.weight_levels, CHANNEL: self.channel_levels}
 
 
 class Table:
@@ -224,30 +121,54 @@ def error_claims(table: Table, weight_levels: Sequence[float], channel_level: fl
     dense = 100 * statistics.mean(table.dense.values())
     claims = []
     for level in weight_levels:
-        best, ratio = table.ratio("csp", BASELINES, WEIGHT, level)
-        claims.append(
-            Claim(
-                f"sparsity.csp_{100 * level:.0f}", **ratio, op="<=", target=0.7,
-                what=f"excess errors of CSP over those of the best baseline ({best}) at {level:.0%}, {seeds} seeds",
-                why=f"the dense network makes {dense:.1f} % errors, {best} "
-                f"{100 * statistics.mean(table.excess(best, WEIGHT, level)):.1f} points more",
-            )
-        )  # fmt: skip
-    _, ratio = table.ratio("l0", ("magnitude",), CHANNEL, channel_level)
-    found = table.of("l0", CHANNEL, channel_level)
-    missed = [100 * abs(statistics.mean(o.expected) - o.run.level) for o in found]
+        for suffix, baselines in (("", OF_EACH_KERNEL), ("_global", ("global_magnitude",))):
+            best, ratio = table.ratio("csp", baselines, WEIGHT, level)
+            claims.append(
+                Claim(
+                    f"sparsity.csp_{100 * level:.0f}{suffix}", **ratio, op="<=", target=0.7,
+                    what=f"excess errors of CSP over those of {best} at {level:.0%}, {seeds} seeds",
+                    why=f"the dense network makes {dense:.1f} % errors, {best} "
+                    f"{100 * statistics.mean(table.excess(best, WEIGHT, level)):.1f} points more",
+                )
+            )  # fmt: skip
+    best, ratio = table.ratio("l0", ("magnitude", "global_magnitude"), CHANNEL, channel_level)
     claims += [
         Claim(
-            f"sparsity.l0_{100 * channel_level:.0f}", **ratio, op="<=", target=0.8,
-            what=f"excess errors of L0 over those of magnitude, {channel_level:.0%} of channels removed, {seeds} seeds",
-            why="all widths keep the same share, so that what L0 may choose is only which channels",
+            "sparsity.l0", **ratio, op="<=", target=0.8,
+            what=f"excess errors of L0 over those of {best}, at most the parameters and MACs of {channel_level:.0%} "
+            f"fewer channels, {seeds} seeds",
+            why=f"the dense network makes {dense:.1f} % errors, {best} "
+            f"{100 * statistics.mean(table.excess(best, CHANNEL, channel_level)):.1f} points more",
         ),
-        Claim(
-            "sparsity.l0_expected_points", **over(missed), op="<=", target=3,
-            what="points between L0's expected level, before gates are decided, and its target",
-            why="a few hundred steps are few for the gates to settle in",
-        ),
+        *size_claims(table, channel_level),
     ]  # fmt: skip
+    return claims
+
+
+def size_claims(table: Table, level: float) -> list[Claim]:
+    """Compare the sizes that gates are expected to leave, and those that ship, with the target."""
+    dense = next(o for o in table.outcomes if o.run.method == DENSE)
+    even = table.of("magnitude", CHANNEL, level)[0]
+    claims = []
+    for method in ("l0", "l0_constrained"):
+        found = table.of(method, CHANNEL, level)
+        # What binds of the two: no network has both to the last weight.
+        smaller = [
+            100 * min((even.parameters - o.parameters) / dense.parameters, (even.macs - o.macs) / dense.macs)
+            for o in found
+        ]
+        claims += [
+            Claim(
+                f"sparsity.{method}_expected_points", **over([100 * abs(o.missed) for o in found]), op="<=", target=3,
+                what=f"points of the dense size between what {method} expects before gates are decided and its target",
+                why="a few hundred steps are few for the gates to settle in",
+            ),
+            Claim(
+                f"sparsity.{method}_shipped_points", **over(smaller), op="<=", target=1,
+                what=f"points of the dense size by which what {method} ships is smaller than its target",
+                why="no channel of the rest is small enough to fit in",
+            ),
+        ]  # fmt: skip
     return claims
 
 
@@ -271,21 +192,22 @@ def cost_claims(table: Table) -> list[Claim]:
     return claims
 
 
-def reconstruction_claims(seeds: int, epochs: int) -> list[Claim]:
+def reconstruction_claims(size: Size) -> list[Claim]:
     """Take 80 % out of the kernels of dense networks, and compare what is left of each layer's outputs."""
     ratios, seconds = [], []
-    examples = torch.from_numpy(digits().train.features[:256])
-    for seed in range(seeds):
-        _, model = trained(Run(DENSE, "", 0.0, seed, epochs))
-        sites = kernel_sites(model, digits().input_shape)
+    data = keywords(size.clips)
+    examples = torch.from_numpy(data.train.features[:256]).float()
+    for seed in range(min(size.seeds, 3)):
+        _, model = trained(size.run(DENSE, "", 0.0, seed))
+        sites = kernel_sites(model, data.input_shape)
         start = time.process_time()
-        grams = gram_matrices(model, sites, examples)
         losses = []
-        for site, gram in zip(sites, grams, strict=True):
-            kernel = site.kernel().flatten(1)
+        for site, layer in zip(sites, look_at(model, sites, examples), strict=True):
+            kernel, gram = site.kernel().flatten(1), layer.gram
             kept = kept_count(kernel.numel(), 0.8)
+            ours = reconstructed(kernel, gram, largest(removal_losses(kernel, gram), kept))
             pruned = kernel * largest(kernel.abs(), kept)
-            losses.append([_loss(found - kernel, gram) for found in (reconstructed(kernel, gram, kept), pruned)])
+            losses.append([_loss(found - kernel, gram) for found in (ours, pruned)])
         seconds.append(time.process_time() - start)
         ratios += [ours / theirs for ours, theirs in losses]
     return [
@@ -309,7 +231,7 @@ def _loss(change: torch.Tensor, gram: torch.Tensor) -> float:
 def runtime_rows(rounds: int, seconds_a_visit: float) -> list[dict[str, Any]]:
     """Return what each granularity costs on each device: one network, dense, with zeros, with fewer channels."""
     torch.manual_seed(0)
-    built = RepCNN().build(network((48, 48, 48), 7, 2), KEYWORDS_SHAPE, 12)
+    built = RepCNN().build(network((48, 48, 48), 1, 7), KEYWORDS_SHAPE, 12)
     dense = fused_copy(built.eval())
     zeroed = fused_copy(built)
     for kernel in (parameter for parameter in zeroed.parameters() if parameter.dim() > 1):
@@ -340,23 +262,22 @@ def error_rows(table: Table) -> list[dict[str, Any]]:
                 "table": "errors", "granularity": granularity, "level": level, "method": method, "seeds": len(found),
                 "error": statistics.mean(errors), "least": min(errors), "most": max(errors),
                 "excess": statistics.mean(table.excess(method, granularity, level)),
-                "parameters": found[0].parameters, "nonzero_weights": found[0].nonzero,
+                "parameters": statistics.mean(o.parameters for o in found),
+                "macs": statistics.mean(o.macs for o in found),
+                "nonzero_weights": statistics.mean(o.nonzero for o in found), "kept": [o.kept for o in found],
                 "step_seconds": statistics.median(outcome.step_seconds for outcome in found),
             }
         )  # fmt: skip
     return rows
 
 
-def measure(
-    seeds: int, epochs: int, weight_levels: Sequence[float], channel_levels: Sequence[float],
-    outcome_of: Callable[[Run], Outcome], rounds: int, seconds_a_visit: float,
-) -> tuple[list[Claim], list[dict[str, Any]]]:  # fmt: skip
+def measure(size: Size, outcome_of: Callable[[Run], Outcome]) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Train everything and compare it."""
-    table = Table([outcome_of(run) for run in runs(seeds, epochs, weight_levels, channel_levels)])
-    claimed = [level for level in weight_levels if level in (0.8, 0.9)]
-    claims = error_claims(table, claimed, channel_levels[-1]) + cost_claims(table)
-    claims += reconstruction_claims(min(seeds, 3), epochs)
-    return claims, [*error_rows(table), *runtime_rows(rounds, seconds_a_visit)]
+    table = Table([outcome_of(run) for run in size.runs()])
+    claimed = [level for level in size.weight_levels if level in (0.8, 0.9)]
+    claims = error_claims(table, claimed, size.channel_levels[-1]) + cost_claims(table)
+    claims += reconstruction_claims(size)
+    return claims, [*error_rows(table), *runtime_rows(size.rounds, size.seconds_a_visit)]
 
 
 def main() -> None:
@@ -368,13 +289,10 @@ def main() -> None:
         ("--keep", {"type": Path, "help": "folder for what is trained; a run that was cut goes on there"}),
     )
     torch.set_num_threads(1)
-    outcome_of = Kept(options.keep).of
+    size = Size(options.seeds, options.epochs)
     if options.quick:
-        claims, rows = measure(2, 1, (0.8,), (0.85,), outcome_of, rounds=1, seconds_a_visit=0.01)
-    else:
-        claims, rows = measure(
-            options.seeds, options.epochs, WEIGHT_LEVELS, CHANNEL_LEVELS, outcome_of, rounds=15, seconds_a_visit=0.1
-        )
+        size = Size(2, 1, clips=600, weight_levels=(0.9,), channel_levels=(0.7,), rounds=1, seconds_a_visit=0.01)
+    claims, rows = measure(size, Kept(options.keep).of)
     command = f"python -m benchmarks.sparsity --seeds {options.seeds} --epochs {options.epochs}"
     publish("sparsity", command, claims, rows, quick=options.quick, out=options.out)
 

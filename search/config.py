@@ -21,6 +21,7 @@ SECRETS = "set PGPASSWORD or PGPASSFILE, MLFLOW_TRACKING_PASSWORD or AWS_SHARED_
 
 Sampler = Literal["frontier", "tpe", "nsga2", "nsga3", "gp", "random", "qmc"]
 Location = tuple[str | int, ...]
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Section(BaseModel):
@@ -78,7 +79,7 @@ class WorkersSection(Section):
 class Config(Section):
     """A whole search. ``space``, ``data`` and ``training`` are validated by the classes that they name."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    study: str = Field(pattern=STUDY_NAME)
     seed: int = Field(0, ge=0)
     data: dict[str, Any]
     space: dict[str, Any]

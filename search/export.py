@@ -31,6 +31,7 @@ from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
 from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
+from .sparse_weights.files import refuse_other_files, write_sparse_weights
 from .study_data import data_of
 from .tasks import task_named
 
@@ -62,7 +63,13 @@ class Export:
 
 
 def export_trial(
-    ledger: Ledger, config: Config, record: TrialRecord, folder: Path, *, force: bool = False
+    ledger: Ledger,
+    config: Config,
+    record: TrialRecord,
+    folder: Path,
+    *,
+    force: bool = False,
+    sparse_weights: bool = False,
 ) -> dict[str, Any]:
     """Write the fused model of a finished trial as :func:`write_export` does, and return its manifest.
 
@@ -74,16 +81,20 @@ def export_trial(
     target = device(config.device)
     content = shipped_file(ledger, config, record, target, form)
     data = data_of(header, record.candidate)
-    return write_export(Export(form, target, content, config, record, data, header["versions"]), folder)
+    export = Export(form, target, content, config, record, data, header["versions"])
+    return write_export(export, folder, sparse_weights=sparse_weights)
 
 
-def write_export(export: Export, folder: Path) -> dict[str, Any]:
+def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) -> dict[str, Any]:
     """Write a folder that can be shipped, in place of one that is there, and return its manifest.
 
-    The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. Raises
-    :class:`UserError` for outputs that differ.
+    The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. With
+    ``sparse_weights`` the ONNX files that ship are there without their zeros, too. Raises :class:`UserError` for
+    outputs that differ.
     """
     form, target, labels = export.form, export.target, export.data["labels"]
+    if sparse_weights:
+        refuse_other_files(target)
     model, inputs = form.fused, _inputs(form.input_shape)
     scratch = _scratch_beside(folder)
     try:
@@ -101,9 +112,11 @@ def write_export(export: Export, folder: Path) -> dict[str, Any]:
             stream["ships"] = about_stream(target, export.content)
         elif "file" in stream:
             stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
-        exits = _write_exits(export, inputs, scratch)
+        parts = _write_exits(export, inputs, scratch)
+        if sparse_weights:
+            parts["sparse_weights"] = write_sparse_weights(scratch, list(form.files(target, export.content)))
         measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))
-        manifest = _manifest(export, asdict(measured), scratch) | {"streaming": stream} | exits
+        manifest = _manifest(export, asdict(measured), scratch) | {"streaming": stream} | parts
         with torch.no_grad():
             manifest["output"]["shape"] = ["batch", *model(inputs[:1]).shape[1:]]
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

@@ -35,6 +35,7 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             f"`model.onnx` and `model.pt2` take float32 features {shape} and return logits. `manifest.json` has how",
             "features are made (`front_end`), where each figure comes from, and the SHA-256 of each file.",
             *_about_the_stream(manifest["streaming"]),
+            *_about_sparse_weights(manifest),
             "",
             "```python",
             "import numpy as np, onnxruntime",
@@ -129,6 +130,17 @@ def _about_the_stream(streaming: dict[str, Any]) -> list[str]:
             f"`{ships['file']}` does the same in {ships['precision']}, with states of {ships['state_bytes']} bytes."
         )
     return lines
+
+
+def _about_sparse_weights(manifest: dict[str, Any]) -> list[str]:
+    if "sparse_weights" not in manifest:
+        return []
+    files = manifest["sparse_weights"]["files"].values()
+    dense, sparse = (sum(file[key] for file in files) for key in ("weights_bytes", "sparse_weights_bytes"))
+    return [
+        f"`*.rpsw` has the weights that ship without their zeros, {sparse} bytes in place of {dense}; `decoder.c`",
+        "reads it, and `*.structure.onnx` is the rest of the file.",
+    ]
 
 
 def _about_what_ships(manifest: dict[str, Any]) -> list[str]:

@@ -17,14 +17,20 @@ from requests import RequestException
 
 from ..spaces.errors import UserError, first_line
 from .config import Config
+from .devices.base import Device
 from .devices.host.onnx_runtime import export_onnx
 from .devices.profile import Profile
+from .devices.report.drawing import network_svg
+from .devices.report.memory_map import memory_map_svg
 from .devices.targets import device
+from .forms import Form
 from .ledger import Ledger
 from .mlflow_models import log_model, register_champion
 from .mlflow_runs import MlflowRuns
 from .models import shipped_file, trained_form
+from .pages.rows import trial_name
 from .plots import detection_png
+from .profiles import Subject, report_on
 from .records import TrialRecord, at_point
 from .results import Results
 from .study_data import data_of
@@ -98,6 +104,7 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
             labels = data_of(ledger.header(), record.candidate)["labels"]
             export_onnx(form.fused, torch.zeros(1, *form.input_shape), path, labels)
         _write_details(runs, record, Path(folder))
+        _write_drawings(runs, record, form, target, Path(folder))
         log_trial_model(ledger, config, runs, record, path)
     if not record.measured:
         # Last, for it says that nothing is left to do.
@@ -117,6 +124,19 @@ def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
     (folder / "detection.png").write_bytes(detection_png(details, f"trial {record.number}"))
     (folder / "detection.json").write_text(json.dumps(details, indent=1))
     for name in ("detection.png", "detection.json"):
+        runs.write_file(record.number, folder / name)
+
+
+def _write_drawings(runs: MlflowRuns, record: TrialRecord, form: Form, target: Device, folder: Path) -> None:
+    """Write the network as it runs, with what each layer costs, and the map of its memory."""
+    title = f"{trial_name(record)} on {target.name}"
+    report = report_on(Subject(title, form.graph()), target)
+    drawings = {
+        "network.svg": network_svg(report.graph, report.layers, title),
+        "memory.svg": memory_map_svg(report.graph, report.plan, title),
+    }
+    for name, drawing in drawings.items():
+        (folder / name).write_text(drawing, encoding="utf-8")
         runs.write_file(record.number, folder / name)
 
 

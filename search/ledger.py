@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..spaces.errors import UserError
+from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import Candidate
 from .addresses import LedgerAddress, without_password
 from .database import open_storage
@@ -129,8 +129,9 @@ class Ledger:
             if not ledger._has_header():
                 raise KeyError(name)
         except KeyError as error:
-            names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
-            raise UserError(f'study "{name}" is not in {without_password(address)} (there: {names})') from error
+            names = sorted(study.study_name for study in storage.get_all_studies())
+            hint = nearest_hint(name, names) if names else "known: none"
+            raise UserError(f'study "{name}" is not in {without_password(address)} ({hint})') from error
         ledger._refuse_another_format()
         return ledger
 
@@ -345,10 +346,16 @@ class Ledger:
         self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, dict(profile)))
 
     def finish(
-        self, number: int, measurement: Measurement, values: Sequence[float], constraints: Mapping[str, float]
+        self,
+        number: int,
+        measurement: Measurement,
+        values: Sequence[float],
+        constraints: Mapping[str, float],
+        reason: str = "",
     ) -> None:
-        """Write a trial's end; ``values`` are its objectives in the study's order."""
-        self._end(number, State.FINISHED, {"measurement": asdict(measurement)}, constraints, values)
+        """Write a trial's end; ``values`` are its objectives in the study's order, ``reason`` why it is infeasible."""
+        end = {"measurement": asdict(measurement), "reason": reason}
+        self._end(number, State.FINISHED, end, constraints, values)
 
     def stop(self, number: int, reason: str, constraints: Mapping[str, float]) -> None:
         """Write that a trial was stopped early."""
@@ -400,14 +407,15 @@ def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
     end = {} if running else trial.user_attrs[END_KEY]
     constraints = {} if running else trial.constraints
     state = State.RUNNING if running else State(end["state"])
+    measurement = Measurement(**end["measurement"]) if "measurement" in end else None
     return TrialRecord(
         number=trial.number,
         state=state,
         candidate=Candidate.from_json(beginning["candidate"]),
         reason=end.get("reason", ""),
-        profile=beginning["profile"],
+        profile=(measurement and measurement.profile) or beginning["profile"],
         curve=tuple(EpochPoint(*point) for point in trial.user_attrs.get(CURVE_KEY, ())),
-        measurement=Measurement(**end["measurement"]) if "measurement" in end else None,
+        measurement=measurement,
         measured=measured,
         feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
         losses=tuple(Loss(*loss) for loss in trial.user_attrs.get(LOSSES_KEY, ())),

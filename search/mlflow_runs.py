@@ -20,10 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 
 from .facts import StudyFacts
 from .front_files import TABLES, FrontFiles
+from .mlflow_points import curve_metrics, figure_metrics
 from .pages.note import front_note
 from .pages.rows import trial_name
 from .records import State, TrialRecord, estimate_errors, measured_figures, profile_figures
@@ -140,7 +150,20 @@ class MlflowRuns:
 
     def _new_parent(self) -> Any:
         tags = {STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, "role": "study"}
-        return self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=self._study)
+        self._write_dataset(run.info.run_id)
+        return run
+
+    def _write_dataset(self, run_id: str) -> None:
+        """Say what a run was trained on; one that says so already keeps it."""
+        facts = self._facts
+        if not facts.data:
+            return
+        source = json.dumps({"uri": str(facts.source.get("folder", facts.source.get("source", "")))})
+        profile = json.dumps({"labels": len(facts.data["labels"]), **facts.data["examples"]})
+        dataset = Dataset(facts.data["name"], facts.data_digest, "local", source, profile=profile)
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
     def _read_children(self, runs: Sequence[Any]) -> None:
         self._children: dict[int, _Child] = {}
@@ -182,12 +205,12 @@ class MlflowRuns:
         params: list[Param] = []
         if child.epochs is None:
             params = [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in record.candidate.items()]
-        metrics = list(_curve_metrics(record, child.epochs or 0))
+        metrics = list(curve_metrics(record, child.epochs or 0))
         tags = self._state_tags(record)
         if record.ended is None:
             tags[EPOCHS_TAG] = str(len(record.curve))
         else:
-            metrics += _figure_metrics(record)
+            metrics += figure_metrics(record)
         fresh = [RunTag(name, text) for name, text in tags.items() if child.tags.get(name) != text]
         self._log(child.run_id, metrics, params, fresh)
         child.epochs = len(record.curve)
@@ -288,13 +311,14 @@ class MlflowRuns:
         return self._children[number].run_id
 
     def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
-        """Write what was measured on the file that ships, and how far off the estimates were."""
+        """Write what was measured on the file that ships, how far off estimates were, and what it was trained on."""
         # At the trial's end, so that writing it again changes nothing.
         assert record.ended is not None
         timestamp, step = int(record.ended * 1000), len(record.curve)
         values = {f"measured.{name}": value for name, value in measured_figures(profile).items()}
         values |= {f"estimate_error.{name}": error for name, error in estimate_errors(record.profile, profile).items()}
         self._log(self.run_id(record.number), [Metric(*item, timestamp, step) for item in values.items()], [], [])
+        self._write_dataset(self.run_id(record.number))
 
     def write_file(self, number: int, path: Path) -> None:
         """Write a file of a trial under its own name."""
@@ -317,27 +341,3 @@ class MlflowRuns:
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:
     return run.info.status != "RUNNING", len(run.data.tags), len(run.data.metrics), run.info.run_id
-
-
-def _curve_metrics(record: TrialRecord, written: int) -> Iterable[Metric]:
-    for epoch, point in enumerate(record.curve[written:], written + 1):
-        # The same whenever it is written.
-        seconds = sum(earlier.seconds for earlier in record.curve[:epoch])
-        timestamp = int(1000 * (record.started + seconds))
-        for name, value in point._asdict().items():
-            yield Metric(f"epoch.{name}", value, timestamp, epoch)
-
-
-def _figure_metrics(record: TrialRecord) -> list[Metric]:
-    figures = record.measurement.figures if record.measurement else profile_figures(record.profile)
-    assert record.ended is not None
-    timestamp, step = int(record.ended * 1000), len(record.curve)
-    metrics = [Metric(name, float(value), timestamp, step) for name, value in figures.items()]
-    if record.measurement:
-        metrics += [
-            Metric(name, float(getattr(record.measurement, name)), timestamp, step)
-            for name in ("train_seconds", "branched_parameters")
-        ]
-        difference = record.measurement.fusion["largest_relative_difference"]
-        metrics.append(Metric("fusion.largest_relative_difference", difference, timestamp, step))
-    return metrics

@@ -10,7 +10,7 @@ from torch import nn
 from ..spaces.errors import UserError
 from ..spaces.fusion import fused_copy, fused_in_place
 from ..spaces.space import Candidate, SearchSpace, load_space
-from ..spaces.sparsity.slicing import sliced_to_levels
+from ..spaces.sparsity.slicing import sliced_to_counts, sliced_to_levels
 from ..spaces.sparsity.space import Sparsity
 from .config import Config
 from .devices.base import Device
@@ -69,15 +69,20 @@ def fused_skeleton(space: SearchSpace, candidate: Candidate, input_shape: tuple[
     with torch.device("meta"):
         # A copy would take as long as all the rest.
         fused = fused_in_place(space.build(candidate, input_shape, classes).eval())
-    return _sliced(fused, candidate, input_shape)
-
-
-def _sliced(fused: nn.Module, candidate: Candidate, input_shape: tuple[int, ...]) -> nn.Module:
-    """Return an untrained fused model with as many channels as the candidate ships with."""
     sparsity = Sparsity.of(candidate.sparsity())
     if sparsity is None or not sparsity.cuts_channels:
         return fused
-    return sliced_to_levels(fused, input_shape, sparsity.levels)[0]
+    # Where training decides on the structure, it ends with one that is no larger than this.
+    return sliced_to_levels(fused, input_shape, sparsity.levels, sparsity.granularity)[0]
+
+
+def _structured(fused: nn.Module, input_shape: tuple[int, ...], record: TrialRecord) -> nn.Module:
+    """Return an untrained fused model with as many channels as a finished trial ships with."""
+    assert record.measurement is not None
+    structure, sparsity = record.measurement.details.get("sparsity"), Sparsity.of(record.candidate.sparsity())
+    if structure is None or sparsity is None:
+        return fused
+    return sliced_to_counts(fused, input_shape, structure["kept"], sparsity.granularity)[0]
 
 
 def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> nn.Module:
@@ -97,7 +102,7 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
     space = load_space(config.space)
     input_shape = tuple(data["input_shape"])
     fused = fused_copy(space.build(record.candidate, input_shape, len(data["labels"])).eval())
-    model = _sliced(fused, record.candidate, input_shape)
+    model = _structured(fused, input_shape, record)
     model.load_state_dict(weights)
     return model
 

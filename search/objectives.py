@@ -41,6 +41,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         Objective("flash", "flash_bytes", "size"),
         Objective("macs", "macs", "count"),
         Objective("expected_macs", "expected_macs", "count", needs_training=True, stand_in="macs"),
+        Objective("personal_error", "personal_error", "fraction", needs_training=True),
         Objective("parameters", "parameters", "count"),
     )
 }

@@ -44,6 +44,8 @@ class Measurement:
     branched_parameters: int
     details: dict[str, Any] = field(default_factory=dict)
     """What a person wants to see beside the figures, such as a wake word's curve, as JSON types."""
+    profile: dict[str, Any] = field(default_factory=dict)
+    """The JSON form of the profile of what ships, where training decided its structure; it replaces the estimate."""
 
 
 def profile_figures(profile: Mapping[str, Any]) -> dict[str, float]:
@@ -90,9 +92,9 @@ class TrialRecord:
     state: State
     candidate: Candidate
     reason: str = ""
-    """Why it was rejected, stopped or failed."""
+    """Why it was rejected, stopped, failed or is infeasible after training."""
     profile: dict[str, Any] = field(default_factory=dict)
-    """The JSON form of the profile that was known before training."""
+    """The JSON form of the profile that was known before training, or of what ships where training decided on that."""
     curve: tuple[EpochPoint, ...] = ()
     measurement: Measurement | None = None
     measured: dict[str, Any] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from .addresses import absolute, is_url
 from .config import Config
 from .exits.bounds import Bounds
 from .exits.costs import refuse_exits
+from .exits.headroom import refuse_without_users
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
@@ -112,6 +113,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     task = task_of(datasets.first)
     task.refuse_device(parts.device)
     refuse_exits(parts.space, task.name)
+    refuse_without_users((*config.objectives, *config.budgets), datasets.first, parts.device)
     appraiser = appraiser_for(parts, datasets)
     if ledger is None:
         ledger = Ledger.create(config.ledger_address, config.study, new_header(parts, datasets, appraiser), lease)

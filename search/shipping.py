@@ -24,6 +24,7 @@ from ..trainers.supervised import TrainingConfig
 from .devices.extras import MissingExtraError
 from .exits.bounds import Bounds
 from .exits.costs import stage_profiles
+from .exits.headroom import personal_figures
 from .exits.judging import SPLITS, judge_exits, judge_logits
 from .forms import ExitForm
 from .records import FLOAT_PREFIX
@@ -47,6 +48,8 @@ class Shipped:
     """Of the file that ships; where that is quantised, figures of ``fused`` stand beside it under ``FLOAT_PREFIX``."""
     content: bytes | None
     """That file, where it is quantised."""
+    kept: tuple[int, ...] | None
+    """Channels that are left of each width, where some were cut out."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ class Shipping:
         samples = torch.from_numpy(self.dataset.validation.features[:FUSION_SAMPLES].copy()).float()
         fused, report = fuse_all_answers(model, samples)
         _refuse_difference("fused", report)
+        kept = None
         if sparsity is not None and sparsity.cuts_channels:
-            fused, report = slice_to_shipped(model, fused, samples, sparsity.levels)
+            fused, report, kept = slice_to_shipped(model, fused, samples, sparsity)
             _refuse_difference("sliced", report)
         content, judged = None, None
         if self.target is not None and self.target.quantises:
@@ -81,16 +85,19 @@ class Shipping:
         in_float = self._judge(fused.to(self.device))
         fused.cpu()
         if judged is None:
-            return Shipped(fused, report, in_float, None)
+            return Shipped(fused, report, in_float, None, kept)
         before = {FLOAT_PREFIX + key: figure for key, figure in in_float.figures.items()}
-        return Shipped(fused, report, Judgement(judged.figures | before, judged.details), content)
+        return Shipped(fused, report, Judgement(judged.figures | before, judged.details), content, kept)
 
     def _judge(self, fused: nn.Module) -> Judgement:
-        if not isinstance(fused, MultiExit):
-            return task_of(self.dataset).judge(fused, self.dataset, self.device)
-        assert self.target is not None, "what exits are expected to cost hangs on the device"
-        stages = stage_profiles(fused, self.dataset.input_shape, self.target)
-        return judge_exits(fused, self.dataset, stages, self.exit_bounds, self.device)
+        if isinstance(fused, MultiExit):
+            assert self.target is not None, "what exits are expected to cost hangs on the device"
+            stages = stage_profiles(fused, self.dataset.input_shape, self.target)
+            judged = judge_exits(fused, self.dataset, stages, self.exit_bounds, self.device)
+        else:
+            judged = task_of(self.dataset).judge(fused, self.dataset, self.device)
+        personal = personal_figures(fused, self.dataset, self.device) if self.dataset.users else {}
+        return Judgement(judged.figures | personal, judged.details)
 
     def _quantised(self, fused: nn.Module, target: Device) -> tuple[bytes, Judgement]:
         """Return the file that ships, and how it fares."""

@@ -173,8 +173,7 @@ class Study:
                 number = self._ledger.start(candidate, distributions, profile, attributes)
                 self._ledger.keep_sampler_state(self._proposer.state)
                 return self._read_again(number)
-            broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
-            reason = "; ".join(budget.explain(figures) for budget in broken)
+            reason = self._broken(figures)
             number = self._ledger.reject(candidate, distributions, profile, reason, excesses, attributes)
             self._proposer.settle(number, TrialState.PRUNED, None, excesses)
             self._read_again(number)
@@ -214,7 +213,7 @@ class Study:
     def finish(self, number: int, measurement: Measurement) -> None:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
         record = self.results.record(number)
-        figures = {**profile_figures(record.profile), **measurement.figures}
+        figures = {**profile_figures(measurement.profile or record.profile), **measurement.figures}
         for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
             if objective.stand_in in figures:
                 # Without early exits what is expected is what always is.
@@ -225,9 +224,14 @@ class Study:
             self.fail(number, f"an objective is not finite: {dict(zip(self._objective_names, values, strict=True))}")
             return
         constraints = budget_excesses(self._budgets, figures)
-        self._ledger.finish(number, measurement, values, constraints)
+        self._ledger.finish(number, measurement, values, constraints, self._broken(figures))
         self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
         self._read_again(number)
+
+    def _broken(self, figures: Mapping[str, float]) -> str:
+        """Return which budgets the figures break, for a person; nothing where none."""
+        broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]
+        return "; ".join(budget.explain(figures) for budget in broken)
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a trial failed; the search goes on."""

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from .profiles import Report
 
 DEVICE_COLUMNS = ("name", "runtime", "precision", "latency", "memory", "flash", "error", "calibrated")
+PERSONAL_COLUMNS = {
+    "users_error": ("users' error", "fraction"),
+    "personal_error": ("personal error", "fraction"),
+    "personal_memory_bytes": ("personal memory", "size"),
+}
+"""Of data with users: without and with exits of their own, and what the training of these needs."""
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
 
 
@@ -99,6 +105,9 @@ def _front_columns(results: Results) -> dict[str, Cell]:
     columns["test error"] = partial(_figure_cell, "test_error", "fraction")
     if any(f"{FLOAT_PREFIX}test_error" in _figures(record) for record in results.front):
         columns["in float32"] = partial(_figure_cell, f"{FLOAT_PREFIX}test_error", "fraction")
+    for key, (title, kind) in PERSONAL_COLUMNS.items():
+        if any(key in _figures(record) for record in results.front) and title not in columns:
+            columns[title] = partial(_figure_cell, key, kind)
     columns["parameters"] = partial(_figure_cell, "parameters", "count")
     return columns
 

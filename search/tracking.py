@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .mlflow_runs import MlflowRuns
 
-# The front's page has megabytes: it is not written anew for each of many quick trials.
+# Page and tables of a long study take a part of a second: they are not written anew for each of many quick trials.
 SECONDS_BETWEEN_PAGES = 10.0
 SECONDS_BETWEEN_WRITES = 0.5
 # Importing MLflow takes seconds, which a driver that starts would rather give its workers.
@@ -40,6 +40,14 @@ def default_artifacts(store: Path) -> str:
     return (store / "mlartifacts").absolute().as_uri()
 
 
+def tracking_of(config: Config) -> tuple[str, str | None]:
+    """Return a study's tracking server, and where it keeps files where the server does not decide that."""
+    if config.tracking is not None:
+        return config.tracking, None
+    folder = folder_of(config.store, "MLflow's own store", "name a server: `tracking: http://host:5000`")
+    return default_tracking_uri(folder), default_artifacts(folder)
+
+
 def connect_runs(config: Config, header: Mapping[str, Any]) -> MlflowRuns:
     """Return the runs of the study with that ``header`` in its ledger, on its tracking server.
 
@@ -48,10 +56,7 @@ def connect_runs(config: Config, header: Mapping[str, Any]) -> MlflowRuns:
     from .facts import StudyFacts
     from .mlflow_runs import MlflowRuns
 
-    uri, artifacts = config.tracking, None
-    if uri is None:
-        folder = folder_of(config.store, "MLflow's own store", "name a server: `tracking: http://host:5000`")
-        uri, artifacts = default_tracking_uri(folder), default_artifacts(folder)
+    uri, artifacts = tracking_of(config)
     return MlflowRuns(uri, artifacts, StudyFacts.of(config, header), header["id"])
 
 

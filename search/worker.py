@@ -182,15 +182,21 @@ class CandidateTrainable(tune.Trainable):
             candidate_seed(job.seed, self._number),
             job.device,
         )
-        shipped = shipping.ship(trainer.model, Sparsity.of(self._candidate.sparsity()))
+        sparsity = Sparsity.of(self._candidate.sparsity())
+        shipped = shipping.ship(trainer.model, sparsity)
         self._folder.write(WEIGHTS, seal(dict(shipped.fused.state_dict())))
         if shipped.content is not None:
             assert job.target is not None
             self._folder.write(job.target.file_name, shipped.content)
         self._tell_of_exits_off(shipped.judged)
+        profile: dict[str, Any] = {}
+        if sparsity is not None and sparsity.cuts_channels and sparsity.is_allocated:
+            assert job.target is not None, "what ships is known by now alone"
+            profile = asdict(self._task.form(shipped.fused, self._dataset.input_shape).profile(job.target))
         return Measurement(
             figures=shipped.judged.figures,
-            details=shipped.judged.details,
+            details=shipped.judged.details | ({} if shipped.kept is None else {"sparsity": {"kept": shipped.kept}}),
+            profile=profile,
             fusion=asdict(shipped.fusion),
             seed=shipping.seed,
             epochs=trainer.epoch,

@@ -241,6 +241,10 @@ class SearchSpace(ABC):
         A network that transcribes answers once a step: (batch, steps, classes), the first class CTC's blank.
         """
 
+    def has_heads(self) -> bool:
+        """Whether candidates may have several heads of attention, which can be taken out."""
+        return False
+
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
         """Return the validated candidate; raises :class:`UserError` for a value outside the space."""
         expected = {p.name: p for p in self.parameters() if p.exists_in(values)}
@@ -317,6 +321,9 @@ class Wrapper(SearchSpace):
 
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         return self.space.build(candidate, input_shape, classes)
+
+    def has_heads(self) -> bool:
+        return self.space.has_heads()
 
 
 BUILT_IN = {

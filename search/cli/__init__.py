@@ -7,16 +7,16 @@ import sys
 import typer
 
 from ...spaces.errors import UserError
-from . import devices, models, recordings, studies
+from . import beginning, devices, fronts, models, recordings, studies
 
 app = typer.Typer(
     help="Search small on-device models: what you deploy is what you search.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for _about in (studies, models, recordings, devices):
+for _about in (beginning, studies, fronts, models, recordings, devices):
     app.add_typer(_about.commands)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +14,13 @@ from .common import LedgerUrl, Store, StudyName, example, open_ledger, say, say_
 
 if TYPE_CHECKING:
     from ..objectives import Budget
+    from ..pruning.origin import Origin
 
 commands = typer.Typer()
+
+SparseWeights = Annotated[
+    bool, typer.Option("--sparse-weights", help="Write the weights without their zeros, too, with a decoder in C.")
+]
 
 
 @commands.command(epilog=example("repareto export keywords --out wakeup --max latency=2ms --max peak_memory=64KiB"))
@@ -24,6 +30,7 @@ def export(
     trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
     operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
+    sparse_weights: SparseWeights = False,
     force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
     store: Store = None,
     ledger_url: LedgerUrl = None,
@@ -40,11 +47,15 @@ def export(
     # What was estimated to hold a budget may have been measured not to.
     bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
     record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
-    manifest = export_trial(ledger, config, record, out, force=force)
+    manifest = export_trial(ledger, config, record, out, force=force, sparse_weights=sparse_weights)
+    say(f"wrote trial {record.number} to {out}: {_told_latency(manifest)}")
+    say(register(ledger, config, record, out / "model.onnx"))
+
+
+def _told_latency(manifest: Mapping[str, Any]) -> str:
     latency = manifest["profile"]["measured"]["latency_us"]
     told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
-    say(f"wrote trial {record.number} to {out}: {told} on {config.device}")
-    say(register(ledger, config, record, out / "model.onnx"))
+    return f"{told} on {manifest['device']}"
 
 
 def _bounds(texts: list[str]) -> list[Budget]:
@@ -57,6 +68,68 @@ def _bounds(texts: list[str]) -> list[Budget]:
             raise UserError(f'--max "{text}": not of the form objective=bound (try --max latency=2ms)')
         bounds.append(Budget.parse(name.strip(), value))
     return bounds
+
+
+@commands.command(epilog=example("repareto prune keywords --trial 7 --method l0 --target latency=200us --out small"))
+def prune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A study, or a folder that `repareto export` wrote.")],
+    target: Annotated[str, typer.Option(help="What it is to come to: `latency=2ms`, `parameters=20k`, `level=0.5`.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    method: Annotated[
+        str, typer.Option(help="How channels or weights are chosen, see the guide to sparsity.")
+    ] = "magnitude",
+    granularity: Annotated[str | None, typer.Option(help="`channel` or `weight`, for methods of both.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of training meanwhile; the study's by default.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Another place of its data: `folder=recordings`.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Of a study: number of the trial; its best by default.")] = None,
+    sparse_weights: SparseWeights = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
+    store: Store = None,
+    ledger_url: LedgerUrl = None,
+) -> None:
+    """Take channels or weights out of a trained model, outside any search, and write what is left as an export."""
+    from ..pruning.prune import Asked
+    from ..pruning.prune import prune as shrink
+    from ..pruning.report import print_pruned
+
+    changes = _data_changes(data or [])
+    origin = _origin(model, trial, store, ledger_url)
+    asked = Asked(method, target, granularity, epochs, sparse_weights)
+    pruned = shrink(origin, asked, changes, out, force=force, say=say)
+    print_pruned(pruned)
+    say(f"wrote {out}: {_told_latency(pruned.manifest)}")
+
+
+def _origin(model: str, trial: int | None, store: str | None, ledger_url: str | None) -> Origin:
+    from ..pruning.origin import of_export, of_trial
+
+    if Path(model).is_dir():
+        if trial is not None:
+            raise UserError(f"--trial {trial}: {model} is a folder, and holds one model (leave it out)")
+        make_importable(".")
+        return of_export(Path(model))
+    from ..choose import choose
+    from ..run import read_results, stored_config
+
+    ledger = open_ledger(model, store, ledger_url)
+    make_importable(*ledger.header()["import_folders"], ".")
+    config = stored_config(ledger, store)
+    return of_trial(ledger, config, choose(read_results(ledger), number=trial, bounds=config.parsed_budgets()))
+
+
+def _data_changes(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    changes = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f'--data "{text}": the value is not YAML') from error
+        if not equals:
+            raise UserError(f'--data "{text}": not of the form key=value (try --data folder=recordings)')
+    return changes
 
 
 @commands.command(epilog=example("repareto stream kws recording.wav --threshold 0.8"))
@@ -110,6 +183,24 @@ def predict(
         answer = model(features_of(path, manifest))
         told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
+
+
+@commands.command(epilog=example("repareto enroll wake --data recordings-of-the-word"))
+def enroll(
+    folder: Annotated[Path, typer.Argument(help="What `repareto export` wrote of a wake word.")],
+    data: Annotated[Path, typer.Option(help="Recordings of a user who says the word: five or so, WAV or FLAC.")],
+    false_alarms: Annotated[float, typer.Option(min=0, help="At most so many an hour, for a user who is hard.")] = 2.0,
+) -> None:
+    """Fit the threshold of an exported wake word to one user, and say what that costs in false alarms."""
+    from ..enroll import enroll as fit
+
+    found = fit(folder, data, most_false_alarms=false_alarms, say=say_to_stderr)
+    count = len(found.scores)
+    say(
+        f"{found.word}: {found.heard_at(found.threshold)} of {count} recordings are heard from {found.threshold:.3f}, "
+        f"{found.heard_at(found.threshold_before)} at the {found.threshold_before:.3f} of all users"
+    )
+    say(f"at the new threshold {found.false_alarms_per_hour:g} false alarms an hour are to be expected")
 
 
 @commands.command(epilog=example("repareto personalize kws --data recordings --labels 30"))

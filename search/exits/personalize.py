@@ -25,6 +25,7 @@ from ..devices.host.onnx_runtime import make_session
 from ..devices.shipped import OUTPUT_NAME
 from ..files import write_atomically
 from ..predict import features_of
+from .joined import joined_onnx
 from .runner import MANIFEST, read_manifest
 
 FEWEST = 15
@@ -219,14 +220,24 @@ def _switch(
     point: dict[str, Any],
 ) -> None:
     """Write the new stages under names of their own, then the manifest that names them."""
-    names = []
-    for number, content in enumerate(files, 1):
-        names.append(f"stage{number}.{hashlib.sha256(content).hexdigest()[:12]}.onnx")
-        write_atomically(folder / names[-1], content)
-    # One file of all stages would answer for all users.
-    kept = {key: value for key, value in exits.items() if key != "joined"}
-    own = {**kept, "stages": names, "temperatures": list(temperatures), "points": [point], "chosen": 0}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in zip(names, files, strict=True)}
+    joined = joined_onnx(files, temperatures, point["policy"], point["thresholds"], manifest["labels"])
+    written = {_own_name(f"stage{number}", content): content for number, content in enumerate(files, 1)}
+    written[_own_name("exits", joined)] = joined
+    for name, content in written.items():
+        write_atomically(folder / name, content)
+    *stages, joined_name = written
+    own = {**exits, "stages": stages, "temperatures": list(temperatures), "points": [point], "chosen": 0}
+    # The time that its layers take is what it was.
+    of_all = exits.get("joined", {})
+    own["joined"] = {
+        "file": joined_name,
+        **{key: of_all[key] for key in of_all.keys() & {"measured_latency_at_exit_us"}},
+    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
     sums = {**manifest.get("sha256", {}), **digests}
     document = {**manifest, "exits": own, GLOBAL_KEY: exits, "sha256": sums}
     write_atomically(folder / MANIFEST, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def _own_name(stem: str, content: bytes) -> str:
+    return f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.onnx"

@@ -17,6 +17,7 @@ from ..devices.host.onnx_runtime import exported, make_session, measure_latency_
 from ..devices.shipped import LABELS_KEY
 from ..devices.stages import Stages, stage_ends
 from ..devices.stream import NEW_STATE, STATE
+from .personalize import GLOBAL_KEY
 from .runner import EarlyStopping
 
 
@@ -124,8 +125,8 @@ class ExitStream:
 
     @classmethod
     def of(cls, folder: Path, manifest: Mapping[str, Any]) -> ExitStream:
-        """The stream of an export, at its operating point."""
-        streaming, exits = manifest["streaming"], manifest["exits"]
+        """The stream of an export, at its operating point; of a personalised one with the exits of all users."""
+        streaming, exits = manifest["streaming"], manifest.get(GLOBAL_KEY) or manifest["exits"]
         stages = StreamStages([(folder / name).read_bytes() for name in streaming["stages"]], streaming["memory_hops"])
         point = exits["points"][exits["chosen"]]
         stop_early = EarlyStopping(stages, exits["temperatures"], point["policy"], point["thresholds"])

@@ -39,7 +39,7 @@ def study_page(
     axes = study_axes(rows, results.objectives, importances, facts)
     objectives = len(results.objectives)
     sections = [
-        {"title": "Front", "charts": list(_pairs(objectives))},
+        {"title": "Front", "charts": list(objective_pairs(objectives))},
         {"title": "Parameters and objectives", "charts": [{"kind": "parallel", "axes": list(range(len(axes)))}]},
         {"title": "Hypervolume", "charts": list(hypervolume_charts({facts.name: results}))},
         *_importance_section(importances),
@@ -110,7 +110,7 @@ def _known(importances: Importances) -> set[str]:
     return {name for shares in importances.values() for name in shares}
 
 
-def _pairs(objectives: int) -> Iterator[dict[str, Any]]:
+def objective_pairs(objectives: int) -> Iterator[dict[str, Any]]:
     """Each pair of objectives, those with the first one first: it is drawn upwards."""
     for vertical, horizontal in combinations(range(objectives), 2):
         yield {"kind": "scatter", "x": horizontal, "y": vertical}

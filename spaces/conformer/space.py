@@ -62,6 +62,9 @@ class ConformerSpace(SearchSpace):
             *(Parameter(TRAINING_PREFIX + name, getattr(self, name)) for name in of_the_training),
         )
 
+    def has_heads(self) -> bool:
+        return self.heads.high > 1
+
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the untrained model: (batch, bands, frames) -> (batch, steps, classes), class 0 the blank."""
         if len(input_shape) != 2:

@@ -23,6 +23,8 @@ class Layer:
     """Of each channel that it reads: what stands there once it is gone; NaN where no bias can take that in."""
     groups: int
     is_depthwise: bool
+    places: int
+    """At how many places of one example each weight is used."""
 
 
 @dataclass
@@ -35,6 +37,10 @@ class Flow:
     unknown: set[str] = field(default_factory=set)
     """Operators that this walk does not know: what goes into them stays whole."""
     ties: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    products: list[tuple[Tensor, int]] = field(default_factory=list)
+    """Of activations with each other, as in attention: the numbers that go into one, and the MACs of each."""
+    heads: list[Tensor] = field(default_factory=list)
+    """The numbers of channels that are in a head of attention, of which there are several."""
     count: int = 1
 
     def labels(self) -> Tensor:

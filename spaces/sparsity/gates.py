@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..branches import Fusable
 from ..fusion import fused_copy
 from .walk import flow_of
-from .widths import Width, widths_of
+from .widths import CHANNEL, Width, places_of, widths_of
 
 
 class Gates(nn.Module):
@@ -71,20 +71,18 @@ def widths_of_model(model: nn.Module, input_shape: Sequence[int]) -> list[Width]
     return widths_of(flow_of(fused_skeleton_of(model), input_shape))
 
 
-def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates) -> None:
-    """Put ``gates`` (of :func:`widths_of_model`) behind each layer of a model whose channels can go, in place."""
+def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates, granularity: str = CHANNEL) -> None:
+    """Put ``gates``, of the widths of a granularity, behind each layer of a model whose channels can go, in place."""
     skeleton = fused_skeleton_of(model)
     flow = flow_of(skeleton, input_shape)
-    labels, widths = flow.labels(), widths_of(flow)
-    places = torch.full((flow.count,), sum(gates.sizes))
-    places[torch.cat([width.labels for width in widths])] = torch.arange(sum(gates.sizes))
+    places = places_of(flow, widths_of(flow, granularity))
     parameters = dict(skeleton.named_parameters())
     sites: dict[str, dict[str, Tensor]] = {}
     for name, roles in flow.owners.items():
         numbers = roles.get("writes", roles.get("tied"))
         if numbers is not None and name in parameters:
             site = site_of(model, name)
-            own = places[labels[numbers]].reshape(parameters[name].shape)
+            own = places[numbers.clamp_min(0)].reshape(parameters[name].shape)
             sites.setdefault(site, {})[name[len(site) + 1 :]] = own
     linear = {site_of(model, layer.weight) for layer in flow.layers if parameters[layer.weight].dim() == 2}
     for site, weights in sites.items():

@@ -48,6 +48,11 @@ class KernelSite(ABC):
         self.mask: Tensor | None = None
         self._held: list[tuple[Tensor, Tensor]] = []
 
+    @property
+    def output_axis(self) -> int:
+        """That axis of the module's output along which lies what the kernel writes."""
+        return 1
+
     @abstractmethod
     def kernel(self) -> Tensor:
         """Return the fused kernel, masked, in the model's dtype."""
@@ -88,6 +93,10 @@ class PlainSite(KernelSite):
     """A convolution or a linear layer by itself."""
 
     module: nn.Conv1d | nn.Conv2d | nn.Linear
+
+    @property
+    def output_axis(self) -> int:
+        return -1 if isinstance(self.module, nn.Linear) else 1
 
     def kernel(self) -> Tensor:
         return self.module.weight.detach().clone()

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from .walk import flow_of
-from .widths import widths_of
+from .widths import CHANNEL, channels_of, widths_of
 
 
 @torch.no_grad()
-def channel_norms(fused: nn.Module, input_shape: Sequence[int]) -> Tensor:
-    """Return for the channels of all widths, one width after the other, the size of the weights that make or read them.
+def channel_norms(fused: nn.Module, input_shape: Sequence[int], granularity: str = CHANNEL) -> Tensor:
+    """Return for the channels of all widths of a granularity, one width after the other, how much they weigh.
 
-    Squares are summed over all kernels that a channel is in, each relative to that kernel's mean, so that no kernel
-    counts for more because its weights are larger.
+    That is the size of the weights that make or read them. Squares are summed over all kernels that a channel is in,
+    each relative to that kernel's mean, so that no kernel counts for more because its weights are larger.
     """
     flow = flow_of(fused, input_shape)
     labels, weights = flow.labels(), dict(fused.named_parameters())
@@ -29,4 +29,4 @@ def channel_norms(fused: nn.Module, input_shape: Sequence[int]) -> Tensor:
             sums = torch.zeros(flow.count, dtype=torch.double).index_add_(0, labels[numbers], squares)
             present = torch.unique(labels[numbers])
             norms += sums / sums[present].mean().clamp_min(1e-30)
-    return norms[torch.cat([width.labels for width in widths_of(flow)])].float()
+    return norms[channels_of(widths_of(flow, granularity))].float()

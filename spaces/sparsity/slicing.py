@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from ..exits.network import compare_all_answers
 from ..fusion import FusionReport
+from .costs import Costs
 from .flow import STAYS, Flow
+from .space import Sparsity
 from .walk import flow_of
-from .widths import Width, level_at, widths_of
+from .widths import CHANNEL, Width, kept_at, widths_of
 
 
 @runtime_checkable
@@ -34,8 +36,9 @@ class Sliceable(Protocol):
 class SlicingReport:
     """What was taken out, and what could not be."""
 
+    kept: tuple[int, ...]
+    """Channels of each width; those that are tied count as one."""
     removed: int
-    """Channels; those that are tied count as one."""
     channels: int
     """That were there."""
     unknown_operators: tuple[str, ...]
@@ -43,7 +46,7 @@ class SlicingReport:
 
 
 def slice_zeros(
-    fused: nn.Module, input_shape: Sequence[int], kept: Sequence[int] | None = None
+    fused: nn.Module, input_shape: Sequence[int], kept: Sequence[int] | None = None, granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy of a fused network in eval mode without the channels whose kernels are all zero, and a report.
 
@@ -53,7 +56,7 @@ def slice_zeros(
     """
     flow = flow_of(fused, input_shape, with_values=True)
     labels = flow.labels()
-    widths = widths_of(flow_of(fused, input_shape))
+    widths = widths_of(flow_of(fused, input_shape), granularity)
     weights = {**dict(fused.named_parameters()), **dict(fused.named_buffers())}
     silent = _silent(flow, labels, weights)
     removed = torch.zeros(flow.count, dtype=torch.bool)
@@ -68,18 +71,19 @@ def slice_zeros(
 
 
 def sliced_to_levels(
-    fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float]
+    fused: nn.Module, input_shape: Sequence[int], levels: Sequence[float], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with as many channels as ``levels`` of sparsity leave, whichever they are: for skeletons."""
-    return sliced_to_counts(fused, input_shape, kept_at(widths_of(flow_of(fused, input_shape)), levels))
+    counts = kept_at(widths_of(flow_of(fused, input_shape), granularity), levels)
+    return sliced_to_counts(fused, input_shape, counts, granularity)
 
 
 def sliced_to_counts(
-    fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int]
+    fused: nn.Module, input_shape: Sequence[int], counts: Sequence[int], granularity: str = CHANNEL
 ) -> tuple[nn.Module, SlicingReport]:
     """Return a copy with so many channels of each width, whichever they are."""
     flow = flow_of(fused, input_shape)
-    widths = widths_of(flow)
+    widths = widths_of(flow, granularity)
     removed = torch.zeros(flow.count, dtype=torch.bool)
     for width, count in zip(widths, counts, strict=True):
         removed[width.labels[count:]] = True
@@ -89,18 +93,24 @@ def sliced_to_counts(
 
 
 def slice_to_shipped(
-    model: nn.Module, fused: nn.Module, samples: Tensor, levels: Sequence[float]
-) -> tuple[nn.Module, FusionReport]:
-    """Return the fused form of a model, which was trained to these levels, sliced to them, and how it compares with it.
+    model: nn.Module, fused: nn.Module, samples: Tensor, sparsity: Sparsity
+) -> tuple[nn.Module, FusionReport, tuple[int, ...]]:
+    """Return the fused form of a model, which was trained to be so sparse, without the channels that are zero in it;
+    how it compares with the model; and how many channels are left of each width.
 
-    ``samples`` are (batch, *input_shape). Raises RuntimeError where fewer channels can go than the levels say.
+    ``samples`` are (batch, *input_shape). Raises RuntimeError where fewer can go than the levels say.
     """
     input_shape = tuple(samples.shape[1:])
-    kept = kept_at(widths_of(flow_of(fused, input_shape)), levels)
-    sliced, slicing = slice_zeros(fused, input_shape, kept)
-    if slicing.channels - slicing.removed != sum(kept):
-        raise RuntimeError(f"{slicing.channels - slicing.removed} channels are left, and {sum(kept)} would ship")
-    return sliced, compare_all_answers(model, sliced, samples)
+    flow = flow_of(fused, input_shape)
+    widths = widths_of(flow, sparsity.granularity)
+    wanted = kept_at(widths, sparsity.levels)
+    sliced, slicing = slice_zeros(fused, input_shape, None if sparsity.is_allocated else wanted, sparsity.granularity)
+    costs = Costs(fused, flow, widths)
+    found, limit = costs(costs.even(slicing.kept)), costs(costs.even(wanted))
+    if bool((found > limit).any()):
+        told = [f"{int(value):,} parameters and {int(macs):,} MACs" for value, macs in (found.tolist(), limit.tolist())]
+        raise RuntimeError(f"{told[0]} are left, and at most {told[1]} would ship")
+    return sliced, compare_all_answers(model, sliced, samples), slicing.kept
 
 
 def widths_left(fused: nn.Module, input_shape: Sequence[int]) -> list[int]:
@@ -108,14 +118,10 @@ def widths_left(fused: nn.Module, input_shape: Sequence[int]) -> list[int]:
     return [len(width.labels) for width in widths_of(flow_of(fused, input_shape))]
 
 
-def kept_at(widths: Sequence[Width], levels: Sequence[float]) -> list[int]:
-    """Return how many channels of each width ``levels`` of sparsity leave; they are of equal parts of the depth."""
-    return [width.kept(level_at(levels, width.depth)) for width in widths]
-
-
 def _report(flow: Flow, widths: Sequence[Width], removed: Tensor) -> SlicingReport:
+    kept = tuple(int((~removed[width.labels]).sum()) for width in widths)
     channels = sum(len(width.labels) for width in widths)
-    return SlicingReport(int(removed.sum()), channels, tuple(sorted(flow.unknown)))
+    return SlicingReport(kept, channels - sum(kept), channels, tuple(sorted(flow.unknown)))
 
 
 def _silent(flow: Flow, labels: Tensor, weights: Mapping[str, Tensor]) -> Tensor:

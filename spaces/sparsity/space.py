@@ -9,21 +9,25 @@ from typing import Any
 
 from ..errors import UserError, nearest_hint
 from ..space import SPARSITY, SPARSITY_PREFIX, Choice, Float, Parameter, SearchSpace, Value, Wrapper
+from .widths import CHANNEL, HEAD, WEIGHT
 
 NONE = "none"
-WEIGHT, CHANNEL = "weight", "channel"
 METHODS: Mapping[str, tuple[str, ...]] = {
     NONE: (),
-    "magnitude": (WEIGHT, CHANNEL),
-    "one_shot": (WEIGHT, CHANNEL),
-    "random": (WEIGHT, CHANNEL),
+    "magnitude": (WEIGHT, CHANNEL, HEAD),
+    "one_shot": (WEIGHT, CHANNEL, HEAD),
+    "random": (WEIGHT, CHANNEL, HEAD),
     "csp": (WEIGHT,),
     "csp_weights": (WEIGHT,),
     "admm": (WEIGHT,),
-    "l0": (CHANNEL,),
-    "group_lasso": (CHANNEL,),
+    "global_magnitude": (WEIGHT, CHANNEL, HEAD),
+    "l0": (CHANNEL, HEAD),
+    "l0_constrained": (CHANNEL, HEAD),
+    "group_lasso": (CHANNEL, HEAD),
 }
 """What each method can take out; they are in :mod:`repareto.trainers.sparsity`."""
+ALLOCATED = ("global_magnitude", "l0", "l0_constrained", "group_lasso")
+"""Methods that decide how many channels each width keeps, within what a level leaves of the whole network."""
 PARTS = 3
 """Of a network, by depth, that have levels of their own where a config says ``per_stage``."""
 LARGEST_LEVEL = 0.99
@@ -45,14 +49,19 @@ class Sparsity:
         method = str(values.get("method", NONE))
         if method == NONE:
             return None
-        granularity = str(values.get("granularity", METHODS[method][0]))
+        granularity = str(values.get("granularity", values.get("structure", METHODS[method][0])))
         levels = tuple(float(values[key]) for key in sorted(values) if key.startswith("level"))
         return cls(method, granularity, levels)
 
     @property
+    def is_allocated(self) -> bool:
+        """Whether training decides how many channels of each width are left."""
+        return self.method in ALLOCATED
+
+    @property
     def cuts_channels(self) -> bool:
         """Whether the network that ships is smaller for it."""
-        return self.granularity == CHANNEL
+        return self.granularity != WEIGHT
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,9 @@ class WithSparsity(Wrapper):
         if odd := [key for key in settings if key not in KEYS]:
             raise UserError(f"space.{SPARSITY}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
         method = _narrowed("method", Choice(tuple(METHODS)), settings.get("method", [NONE, "magnitude"]))
-        granularity = _narrowed("granularity", Choice((WEIGHT, CHANNEL)), settings.get("granularity", CHANNEL))
+        granularity = _narrowed("granularity", Choice((WEIGHT, CHANNEL, HEAD)), settings.get("granularity", CHANNEL))
+        if HEAD in granularity.options and not space.has_heads():
+            raise UserError(f"space.{SPARSITY}.granularity: {space.name} has no heads to take out (take head out)")
         level = _narrowed("level", Float(0.0, LARGEST_LEVEL), settings.get("level", [0.0, 0.9]))
         per_stage = settings.get("per_stage", False)
         if not isinstance(per_stage, bool):
@@ -88,14 +99,19 @@ class WithSparsity(Wrapper):
     def own_parameters(self) -> tuple[Parameter, ...]:
         sparse = tuple(name for name in self.method.options if name != NONE)
         parameters = [Parameter(SPARSITY_PREFIX + "method", self.method)]
-        # A method that takes out one of them only has no choice.
-        free = tuple(name for name in sparse if len(METHODS[str(name)]) > 1)
         parent = SPARSITY_PREFIX + "method"
+        # A method that takes out one of them only has no choice.
+        free = tuple(name for name in sparse if {WEIGHT, CHANNEL} <= set(METHODS[str(name)]))
         if free:
             parameters.append(Parameter(SPARSITY_PREFIX + "granularity", self.granularity, parent, free))
-        names = [f"level{part}" for part in range(1, PARTS + 1)] if self.per_stage else ["level"]
-        if sparse:
-            parameters += [Parameter(SPARSITY_PREFIX + name, self.level, parent, sparse) for name in names]
+        structured = tuple(name for name in sparse if WEIGHT not in METHODS[str(name)])
+        if structured and HEAD in self.granularity.options:
+            structure = Choice(tuple(option for option in self.granularity.options if option != WEIGHT))
+            parameters.append(Parameter(SPARSITY_PREFIX + "structure", structure, parent, structured))
+        by_part = tuple(name for name in sparse if self.per_stage and name not in ALLOCATED)
+        whole = tuple(name for name in sparse if name not in by_part)
+        levels = {"level": whole} | {f"level{part}": by_part for part in range(1, PARTS + 1)}
+        parameters += [Parameter(SPARSITY_PREFIX + key, self.level, parent, who) for key, who in levels.items() if who]
         return tuple(parameters)
 
 

@@ -224,7 +224,8 @@ class _Walk(TorchDispatchMode):
         gone = constants_along(known.gone, 1)
         if any(padding):
             gone = torch.where(gone == 0, 0.0, UNKNOWN)
-        writes = self._layer(kernel, bias, reads, gone, groups, axes=(0, 1))
+        places = result[:, 0].numel()
+        writes = self._layer(kernel, bias, reads, gone, groups, places, axes=(0, 1))
         output = self._constant_output(kernel.values, bias)
         if self.flow.layers[-1].is_depthwise:
             # What goes in comes out again, as a constant.
@@ -245,13 +246,15 @@ class _Walk(TorchDispatchMode):
         if reads is None or (bias is not None and id(bias) not in self._weights):
             self._whole([x], result)
             return
-        writes = self._layer(kernel, bias, reads, gone, 1, axes=(0, 1) if name == "linear" else (1, 0))
+        axes, places = (0, 1) if name == "linear" else (1, 0), result[..., 0].numel()
+        writes = self._layer(kernel, bias, reads, gone, 1, places, axes)
         output = self._constant_output(kernel.values if name == "linear" else kernel.values.mT, bias)
         self.know(result, spread(writes, result.shape, -1), spread(output, result.shape, -1))
 
     def _layer(
-        self, kernel: Weights, bias: Tensor | None, reads: Tensor, gone: Tensor, groups: int, axes: tuple[int, int]
-    ) -> Tensor:
+        self, kernel: Weights, bias: Tensor | None, reads: Tensor, gone: Tensor, groups: int, places: int,
+        axes: tuple[int, int],
+    ) -> Tensor:  # fmt: skip
         """Note a layer whose weight has its outputs and inputs along ``axes``; return the numbers that it writes."""
         written = kernel.elements.shape[axes[0]]
         writes = torch.arange(self.flow.count, self.flow.count + written)
@@ -272,7 +275,7 @@ class _Walk(TorchDispatchMode):
         if bias is not None:
             self._own(self._weights[id(bias)], "writes", writes)
             bias_name = self._weights[id(bias)].name
-        self.flow.layers.append(Layer(kernel.name, bias_name, reads, writes, gone, groups, is_depthwise))
+        self.flow.layers.append(Layer(kernel.name, bias_name, reads, writes, gone, groups, is_depthwise, places))
         return writes
 
     def _constant_output(self, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -294,13 +297,16 @@ class _Walk(TorchDispatchMode):
         if summed[0] is not None and summed[1] is not None:
             # Queries times keys: what is summed over can only go from both, and with it the scores of its part.
             self._tie(summed[0], summed[1])
+            self.flow.products.append((summed[0], result.shape[-2] * result.shape[-1]))
             several = len(result) > 1
             if several:
                 self._tie(summed[0], summed[0][..., :1].expand_as(summed[0]))
+                self.flow.heads.append(summed[0])
             numbers = summed[0][..., :1, None] if several else torch.zeros((), dtype=torch.long)
             self.know(result, numbers.expand(result.shape), constant(UNKNOWN, result.shape))
         elif parts is not None and values is not None:
             # Scores times values: a part goes from both, and the values' channels go on.
+            self.flow.products.append((values, args[0].shape[-2] * args[0].shape[-1]))
             numbers = values.unsqueeze(-2).expand(result.shape)
             if len(result) > 1:
                 self._tie(numbers, parts.expand(result.shape))

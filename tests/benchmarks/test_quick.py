@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_asr(tmp_path):
     names = (
         "half.parameters", "half.latency", "onnx_difference", "synthetic.depth.cut_points",
         "synthetic.depth.whole_points", "synthetic.half.points", "synthetic.half_taught.points",
-        "synthetic.half_by_itself.points", "synthetic.half_taught.gain", "synthetic.half_by_itself.gain",
+        "synthetic.half_taught.gain",
     )  # fmt: skip
     check_claims(document, *(f"asr.{name}" for name in names))
     errors = [row for row in document["rows"] if row["table"] == "errors"]
@@ -149,18 +150,29 @@ def test_search_quality(tmp_path):
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)
-    names = ("csp_80", "l0_85", "l0_expected_points", "reconstruction", "layer_set_seconds")
+    sizes = (f"{method}_{size}_points" for method in ("l0", "l0_constrained") for size in ("expected", "shipped"))
+    names = ("csp_90", "csp_90_global", "l0", *sizes, "reconstruction", "layer_set_seconds")
     steps = ("step_magnitude", "step_admm", "step_csp_weights")
     check_claims(document, *(f"sparsity.{name}" for name in (*names, *steps)))
     errors = [row for row in document["rows"] if row["table"] == "errors"]
-    by_level = {(row["granularity"], row["level"]): set() for row in errors}
-    for row in errors:
-        by_level[row["granularity"], row["level"]].add(row["nonzero_weights"])
-    # What is compared at one level ships alike.
-    assert all(len(sizes) == 1 for sizes in by_level.values())
+    # What is compared ships alike: as many weights that are not zero, or no more than an equal share of each width.
+    assert len({row["nonzero_weights"] for row in errors if row["granularity"] == "weight"}) == 1
+    channels = {row["method"]: row for row in errors if row["granularity"] == "channel"}
+    for size in ("parameters", "macs"):
+        assert max(row[size] for row in channels.values()) == channels["magnitude"][size]
     on_host = {row["network"]: row for row in document["rows"] if row.get("device") == "host-litert"}
     # Zeros are computed with; channels that are gone are not.
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
+
+
+def test_sparse_storage(tmp_path):
+    document = publish("sparse_storage", tmp_path)
+    names = ("int8_90_of_deflated", "float32_90_of_deflated", "int8_90_of_dense")
+    check_claims(document, *(f"sparse_storage.{name}" for name in names))
+    for row in document["rows"]:
+        # A tensor that is not sparse is stored as it is, with its name and its shape.
+        assert row["sparse_weights_bytes"] < row["weights_bytes"] + 1000
+        assert row["zero_share"] >= row["level"] - 0.1
 
 
 def test_exits(tmp_path):
@@ -174,3 +186,29 @@ def test_exits(tmp_path):
     for row in document["rows"]:
         assert abs(sum(row["rates"]) - 1) < 1e-9
         assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
+
+
+def test_personalization(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("personalization", tmp_path)
+    names = ("gain_points", "unlabelled_points", "unlabelled_mean_points", "speed_up")
+    ratios = [f"{cost}_ratio{by}" for cost in ("macs", "seconds", "memory_bytes") for by in ("", "_by_labels")]
+    check_claims(document, *(f"personalization.synthetic.{name}" for name in (*names, *ratios)))
+    by_method: dict[str, list] = {}
+    for row in document["rows"]:
+        by_method.setdefault(row["method"], []).append(row)
+    assert len(by_method) == 8 and {len(rows) for rows in by_method.values()} == {2}
+    assert all(row["macs"] == 0 for row in by_method["none"])
+    both = "labels and pseudo-labels"
+    for own, tuned in zip(by_method[both], by_method[f"fine-tuning by {both}"], strict=True):
+        assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
+
+
+def test_front(tmp_path):
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium on this machine")
+    document = publish("front", tmp_path)
+    names = ("page_megabytes", "interactive_seconds", "update_seconds", "command_seconds", "export_seconds")
+    check_claims(document, *(f"front.{name}" for name in names))
+    # Each of 36 models in full and 12 stopped ones is in three pairs of objectives, 12 rejected ones are in one.
+    assert {row["points"] for row in document["rows"] if row["what"] == "page"} == {3 * 48 + 12}

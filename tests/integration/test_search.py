@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -44,6 +45,15 @@ def test_front_html_stands_alone(finished_study):
     page = finished_study.folder / "front.html"
     assert repareto("front", "digits", "--html", page, cwd=finished_study.folder).returncode == 0
     assert "digits: " in page.read_text(encoding="utf-8")
+
+
+def test_members_of_the_front_have_their_drawings(finished_study):
+    parent, children = runs_of(finished_study.store)
+    client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
+    for run in children:
+        files = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        assert ({"network.svg", "memory.svg"} <= files) == (run.data.tags["on_front"] == "true")
+    assert "measured.latency_us" in Path(client.download_artifacts(parent.info.run_id, "front.csv")).read_text()
 
 
 def test_mlflow_shows_what_the_ledger_has(finished_study):

@@ -18,6 +18,9 @@ GOOD = "study: s\ndata: {source: digits}\nspace: {name: repcnn}\n"
 # A change here is a change of what users have written into their scripts: it needs a line in CHANGELOG.md.
 PLACES = {"--store": ("option", False), "--ledger": ("option", False)}
 COMMANDS = {
+    "init": {"config": ("argument", True), "--force": ("flag", False)},
+    "doctor": dict(PLACES),
+    "schema": {},
     "search": {
         "config": ("argument", True),
         "--set": ("option", False),
@@ -48,12 +51,34 @@ COMMANDS = {
         **PLACES,
         "--address": ("option", False),
     },
+    "report": {"study": ("argument", True), "--out": ("option", True), **PLACES},
+    "compare": {
+        "studies": ("argument", True),
+        "--html": ("option", False),
+        "--json": ("flag", False),
+        "--log": ("flag", False),
+        **PLACES,
+    },
     "export": {
         "study": ("argument", True),
         "--out": ("option", True),
         "--trial": ("option", False),
         "--operating-point": ("option", False),
         "--max": ("option", False),
+        "--sparse-weights": ("flag", False),
+        "--force": ("flag", False),
+        **PLACES,
+    },
+    "prune": {
+        "MODEL": ("argument", True),
+        "--target": ("option", True),
+        "--out": ("option", True),
+        "--method": ("option", False),
+        "--granularity": ("option", False),
+        "--epochs": ("option", False),
+        "--data": ("option", False),
+        "--trial": ("option", False),
+        "--sparse-weights": ("flag", False),
         "--force": ("flag", False),
         **PLACES,
     },
@@ -71,6 +96,11 @@ COMMANDS = {
         "files": ("argument", True),
         "--operating-point": ("option", False),
         "--json": ("flag", False),
+    },
+    "enroll": {
+        "folder": ("argument", True),
+        "--data": ("option", True),
+        "--false-alarms": ("option", False),
     },
     "personalize": {
         "folder": ("argument", True),
@@ -274,7 +304,7 @@ def test_a_missing_store(refused, tmp_path: Path, command: tuple[str, ...]) -> N
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("command", [("front", "x"), ("export", "x", "--out", "o")])
 def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
-    assert refused(*command) == 'study "x" is not in runs (there: study)'
+    assert refused(*command) == 'study "x" is not in runs (known: study)'
 
 
 @pytest.mark.usefixtures("store")
@@ -354,7 +384,7 @@ def test_the_front_as_a_table_as_json_and_as_a_page(repareto, store: Path) -> No
     assert json.loads(out)["trials"]["finished"] == 4
     code, out, err = repareto("front", "study", "--html", "f.html")
     assert code == 0 and out == "" and err == "wrote f.html\n"
-    assert "Plotly.newPlot" in Path("f.html").read_text()
+    assert 'id="document"' in Path("f.html").read_text()
     code, out, err = repareto("front", "study", "--html", "f.html", "--json")
     assert json.loads(out)["study"] == "study"
 

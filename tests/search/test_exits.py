@@ -31,6 +31,8 @@ from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces.errors import UserError
 from repareto.trainers.data.dataset import Split
 
+USERS = {"count": 2, "labelled": 40, "unlabelled": 20, "tested": 40}
+
 
 class Searched:
     """A study with one finished trial."""
@@ -41,7 +43,8 @@ class Searched:
             "exits": {"count": 2, "head": "pool-linear"}, "sparsity": {"method": "magnitude", "level": 0.4},
         }  # fmt: skip
         self.config = Config(
-            study="digits", data={"source": "digits"}, space=space, training={"epochs": 2, "batch_size": 32},
+            study="digits", data={"source": "digits", "users": USERS}, space=space,
+            training={"epochs": 2, "batch_size": 32},
             device=device, objectives=("error", "expected_latency"), store=str(folder / "store"),
         )  # fmt: skip
         parts = Parts(self.config)
@@ -71,6 +74,15 @@ class Searched:
         return read_results(self.ledger)
 
 
+def test_what_users_would_get_stands_on_the_front(searched: Searched, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 <= searched.figures["personal_error"] < 1
+    assert searched.figures["personal_memory_bytes"] > 4 * 60 * 3
+    monkeypatch.setenv("COLUMNS", "200")
+    print_front(searched.results)
+    shown = capsys.readouterr().out
+    assert all(title in shown for title in ("users' error", "personal error", "personal memory"))
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(tmp_path_factory.mktemp("digits"), "reference")
@@ -84,7 +96,8 @@ def quantised(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def test_a_worker_tells_what_is_expected_and_the_profile_what_is_worst(searched: Searched) -> None:
-    assert set(searched.figures) == {"error", "test_error", "expected_latency_us", "expected_macs"}
+    of_users = {"users_error", "personal_error", "personal_memory_bytes"}
+    assert set(searched.figures) == {"error", "test_error", "expected_latency_us", "expected_macs"} | of_users
     assert searched.figures["expected_latency_us"] <= searched.profile["latency_us"]["value"]
     assert searched.figures["expected_macs"] <= searched.profile["macs"]["value"]
 
@@ -177,6 +190,6 @@ def test_a_trial_at_many_points_is_measured_and_logged_once(searched: Searched) 
     said: list[str] = []
     complete_members(searched.ledger, searched.config, searched.results.front, said.append)
     assert said == ["measuring 1 models of the front on reference and logging them"]
-    runs = connect_runs(searched.config, searched.ledger.header()["id"])
+    runs = connect_runs(searched.config, searched.ledger.header())
     assert runs.model_uri(searched.number) is not None
     assert all(record.measured for record in searched.results.front)

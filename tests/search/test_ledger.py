@@ -257,12 +257,14 @@ def test_a_study_without_header_cannot_be_opened(store: Path) -> None:
 
 
 def test_an_unknown_study_lists_those_there_are(lab, store: Path) -> None:
-    with pytest.raises(UserError, match=r'study "x" is not in .* \(there: none\)'):
+    with pytest.raises(UserError, match=r'study "x" is not in .* \(known: none\)'):
         Ledger.open(store, "x")
     lab.ledger(store, "two")
     lab.ledger(store, "one")
-    with pytest.raises(UserError, match=r'study "x" is not in .* \(there: one, two\)'):
+    with pytest.raises(UserError, match=r'study "x" is not in .* \(known: one, two\)'):
         Ledger.open(store, "x")
+    with pytest.raises(UserError, match=r'study "twoo" is not in .* \(did you mean two\?\)'):
+        Ledger.open(store, "twoo")
 
 
 def test_a_missing_store_is_not_made(tmp_path: Path) -> None:

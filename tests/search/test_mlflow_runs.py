@@ -49,7 +49,8 @@ class View:
 
     def connect(self, study_id: str = "a") -> MlflowRuns:
         """As each driver does."""
-        facts = StudyFacts(self.name, (Budget.parse("latency", "1us"),), "host")
+        data = {"name": "digits", "labels": ["0", "1"], "examples": {"train": 8, "validation": 4, "test": 4}}
+        facts = StudyFacts(self.name, (Budget.parse("latency", "1us"),), "host", data, {"source": "digits"})
         return MlflowRuns(self._uri, self._artifacts, facts, study_id)
 
     @property
@@ -473,6 +474,10 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
     assert "measured.macs" not in view.children[0].data.metrics
     estimated_us = record.profile["latency_us"]["value"]
     assert view.history(0, "estimate_error.latency_us") == [(len(record.curve), pytest.approx(estimated_us / 12.5 - 1))]
+    for run in (view.parent, view.children[0]):
+        (dataset,) = run.inputs.dataset_inputs
+        assert dataset.dataset.name == "digits"
+        assert json.loads(dataset.dataset.profile) == {"labels": 2, "train": 8, "validation": 4, "test": 4}
     runs.write_model_uri(0, "models:/m-1")
     assert view.connect().model_uri(0) == "models:/m-1"
 

@@ -380,6 +380,19 @@ def test_a_figure_that_a_worker_measured_wins_over_the_estimate(lab, tmp_path: P
     assert study.results.front[0].measurement.figures["latency_us"] == 7.0
 
 
+def test_the_profile_of_what_ships_replaces_the_estimate_and_budgets_hold_for_it(lab, tmp_path: Path) -> None:
+    study = lab.study(tmp_path, trials=2, budgets={"latency": "20 ms"})
+    for latency_us in (3.0, 20_500.0):
+        record = study.next_trial()
+        shipped = dict(record.profile, latency_us={**record.profile["latency_us"], "value": latency_us})
+        study.finish(record.number, replace(lab.measurement(record.candidate), profile=shipped))
+    small, large = study.results.records
+    assert (small.feasible, small.reason, small.profile["latency_us"]["value"]) == (True, "", 3.0)
+    assert (large.feasible, large.reason) == (False, "latency 20.5 ms > 20 ms")
+    assert [record.measurement.figures["latency_us"] for record in study.results.records] == [3.0, 20_500.0]
+    assert [record.number for record in study.results.front] == [0]
+
+
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_workers_do_the_ledger_is_what_the_driver_knows(lab, tmp_path_factory, data) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -11,7 +12,8 @@ import pytest
 
 from repareto.search.checkpoints import SLOTS
 from repareto.search.devices.extras import MissingExtraError
-from repareto.search.devices.host.devices import HostOnnxRuntimeInt8
+from repareto.search.devices.host.devices import HostOnnxRuntime, HostOnnxRuntimeInt8
+from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.files import MEASUREMENT, WEIGHTS, Files, trial_folder, unseal
 from repareto.search.models import fused_skeleton
 from repareto.search.worker import CandidateTrainable, Job
@@ -19,6 +21,7 @@ from repareto.spaces import load_space
 from repareto.spaces.branches import BranchedConv
 from repareto.spaces.errors import UserError
 from repareto.spaces.space import SearchSpace
+from repareto.spaces.sparsity.slicing import sliced_to_counts
 from repareto.trainers.data.digits import Digits
 from repareto.trainers.data.front_ends import Datasets
 from repareto.trainers.supervised import TrainingConfig, error_rate
@@ -95,9 +98,8 @@ def sparse(**sparsity) -> SearchSpace:
     return load_space({"name": "repcnn", **narrow, "sparsity": sparsity})
 
 
-@pytest.mark.parametrize("method", ["magnitude", "l0"])
-def test_what_channels_are_left_is_known_before_training(dataset, tmp_path, method):
-    space = sparse(method=method, granularity="channel", level=0.6)
+def test_what_channels_are_left_is_known_before_training(dataset, tmp_path):
+    space = sparse(method="magnitude", granularity="channel", level=0.6)
     train(worker(dataset, tmp_path, space=space))
     weights = unseal(folder_of(tmp_path).read(WEIGHTS))
     skeleton = fused_skeleton(space, space.middle(), dataset.input_shape, len(dataset.labels))
@@ -110,9 +112,25 @@ def test_what_channels_are_left_is_known_before_training(dataset, tmp_path, meth
     assert json.loads(scored)["figures"]["test_error"] == error_rate(skeleton, dataset.test)
 
 
+def test_what_ships_is_profiled_where_training_decided_its_structure(dataset, tmp_path):
+    space, target = sparse(method="l0", level=0.6), HostOnnxRuntime()
+    result = json.loads(train(worker(dataset, tmp_path, space=space, target=target))[-1]["measurement"])
+    skeleton = fused_skeleton(space, space.middle(), dataset.input_shape, len(dataset.labels))
+    estimate = asdict(target.profile(read_module(skeleton, (1, *dataset.input_shape))))
+    weights = unseal(folder_of(tmp_path).read(WEIGHTS))
+    kept = result["details"]["sparsity"]["kept"]
+    assert kept[0] == weights["0.weight"].shape[0]
+    assert result["profile"]["macs"]["value"] <= estimate["macs"]["value"]
+    dense = fused_skeleton(sparse(method="none"), sparse(method="none").middle(), dataset.input_shape, 10)
+    shipped, _ = sliced_to_counts(dense, dataset.input_shape, kept)
+    profile = target.profile(read_module(shipped, (1, *dataset.input_shape)))
+    assert result["profile"] == json.loads(json.dumps(asdict(profile)))
+    shipped.to_empty(device="cpu").load_state_dict(weights)
+
+
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_zeros_are_shipped_even_after_fine_tuning(dataset, tmp_path, epochs):
-    space = sparse(method="csp", granularity="weight", level=0.75)
+    space = sparse(method="magnitude", granularity="weight", level=0.75)
     target = HostOnnxRuntimeInt8()
     train(worker(dataset, tmp_path, space=space, target=target, quantization_aware_epochs=epochs))
     weights = unseal(folder_of(tmp_path).read(WEIGHTS))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from repareto.spaces.conformer.space import ConformerSpace
 from repareto.spaces.errors import UserError
 from repareto.spaces.hidden import HiddenLayers, nearest_layers
+from repareto.spaces.space import load_space
 from repareto.spaces.sparsity.space import Sparsity
 from repareto.trainers.distillation import SELF_SCHEDULE, Distiller, SelfDistiller, relative_distance
 from repareto.trainers.losses import CrossEntropy, Ctc
@@ -228,3 +229,15 @@ def test_hooks_are_gone_after_recording() -> None:
     network(FEATURES[:1])
     assert [output.shape for output in first.values()] == [output.shape for output in kept.values()]
     assert len(layers) == 2
+
+
+def test_a_network_with_early_exits_learns_from_one_without() -> None:
+    space = load_space({"name": "repcnn", "stages": 1, "width": 8, "blocks": 2, "exits": {"count": 1}})
+    torch.manual_seed(0)
+    student, features = space.build(space.middle(), (1, 8, 8), 3), torch.randn(6, 1, 8, 8)
+    larger = load_space({"name": "repcnn", "stages": 2, "width": 12, "blocks": 1})
+    teacher = larger.build(larger.middle(), (1, 8, 8), 3)
+    distiller = Distiller(teacher, logits=0.5, layers=0.5)
+    distiller.start(student, features[:2], 10)
+    task = CrossEntropy(0.0)
+    assert distiller.loss(task, student, features, LABELS) > task(student, features, LABELS)

@@ -32,7 +32,7 @@ class Adapted:
     temperatures: tuple[float, ...]
     thresholds: tuple[Threshold, ...]
     kept_global: tuple[bool, ...]
-    """Whether an exit keeps the head that all users have, which was no worse for this one."""
+    """Whether an exit keeps the head that all users have, by which this one loses less."""
     pseudo_labelled: int
     passes: int
     """Over the cached features, for each exit."""
@@ -128,7 +128,7 @@ def adapt(
     last = student.exit(heads[-1], features[-1], student.lesson, student.wrong)
     if not last.kept_global:
         temperature = fit_temperature(last.held_out[student.known], labels[student.known])
-    chances = softmax(last.held_out, temperature)
+    answers = last.held_out.argmax(1)
 
     def pseudo(fold: int | None) -> tuple[np.ndarray, np.ndarray]:
         teacher = last.head if fold is None else last.of_folds[fold]
@@ -136,14 +136,14 @@ def adapt(
         return student.unknown[sure], said
 
     def lost(logits: np.ndarray) -> np.ndarray:
-        return losses_against(chances, labels, logits.argmax(1))
+        return losses_against(answers, labels, logits.argmax(1))
 
     pseudo_of = {fold: pseudo(fold) for fold in (None, *range(FOLDS))}
     early = [
         student.exit(head, seen, lambda fold: student.lesson(fold, pseudo_of[fold]), lost)
         for head, seen in zip(heads[:-1], features[:-1], strict=True)
     ]
-    truth = np.where(labels == NO_LABEL, chances.argmax(1), labels)
+    truth = np.where(labels == NO_LABEL, answers, labels)
     temperatures = [fit_temperature(own.held_out, truth) for own in early]
     thresholds: tuple[Threshold, ...] = ()
     if early:
@@ -163,12 +163,10 @@ def adapt(
 
 
 def losses_against(last: np.ndarray, labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Return what is lost, (n,), where ``answers`` (n,) are given in place of the last exit's, in right answers.
+    """Return what is lost, (n,), where ``answers`` (n,) are given in place of the last exit's, (n,), in right answers.
 
-    By the label where there is one: 1, 0 or -1. Where there is none by the probabilities (n, c) of the last exit, how
-    much less probable the answer is than the last exit's own.
+    By the label where there is one: 1, 0 or -1. Where there is none all that differs counts as lost: it may be right,
+    but nobody says so. The last exit's own probabilities told too little of what was lost (benchmarks/LOG.md).
     """
-    every = np.arange(len(labels))
-    by_chance = last.max(1) - last[every, answers]
-    by_label = (last.argmax(1) == labels).astype(float) - (answers == labels)
-    return np.where(labels == NO_LABEL, by_chance, by_label)
+    differs = (answers != last).astype(float)
+    return np.where(labels == NO_LABEL, differs, (last == labels).astype(float) - (answers == labels))

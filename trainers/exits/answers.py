@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...spaces.errors import UserError
 from ...spaces.exits.network import AllAnswers, MultiExit
 from .personal import Head
 
@@ -23,7 +24,10 @@ def exit_logits(network: MultiExit, features: np.ndarray, *, device: str = "cpu"
 
 
 def heads_of(network: nn.Module) -> tuple[Head, ...]:
-    """Return the linear layers that classify, of a network without early exits the only one; the last exit's last."""
+    """Return the linear layers that classify, of a network without early exits the only one; the last exit's last.
+
+    Raises :class:`UserError` for a network that does not end in one.
+    """
     return tuple(
         Head(layer.weight.detach().cpu().double().numpy(), layer.bias.detach().cpu().double().numpy())
         for layer in _classifiers(network)
@@ -57,4 +61,10 @@ def _classifiers(network: nn.Module) -> list[nn.Linear]:
 
 
 def _last_linear(module: nn.Module) -> nn.Linear:
-    return [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
+    last = [layer for layer in module.modules() if not any(True for _ in layer.children())][-1]
+    if not isinstance(last, nn.Linear):
+        raise UserError(
+            f"a network whose last layer is {type(last).__name__} has no linear one that a user could make their own "
+            "(take data.users out, or name another space)"
+        )
+    return last

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.fusion import fused_copy
-from ...spaces.sparsity.gates import Gates, gate, widths_of_model
+from ...spaces.sparsity.allocation import Allocation, EachWidth
+from ...spaces.sparsity.costs import Costs
+from ...spaces.sparsity.gates import Gates, fused_skeleton_of, gate
 from ...spaces.sparsity.scores import channel_norms
-from ...spaces.sparsity.widths import Width, level_at
+from ...spaces.sparsity.walk import flow_of
+from ...spaces.sparsity.widths import CHANNEL, Width, widths_of
 from .base import Sparsifier
 from .schedule import Schedule
 
@@ -20,19 +23,31 @@ from .schedule import Schedule
 class ChannelPruning(Sparsifier):
     """Closes the gates of the channels with the smallest weights, or of any where ``is_random`` (a baseline).
 
-    A channel's weights are all that make it and all that read it (DepGraph's group norm, arXiv 2301.12900). Each width
-    keeps as many channels as its level says, so that the size is known before training.
+    A channel's weights are all that make it and all that read it (DepGraph's group norm, arXiv 2301.12900). How many
+    channels each width keeps is the allocation's to say.
     """
 
-    def __init__(self, levels: Sequence[float], schedule: Schedule, *, is_random: bool = False) -> None:
-        self._levels, self._schedule, self._is_random = levels, schedule, is_random
+    def __init__(
+        self,
+        levels: Sequence[float],
+        schedule: Schedule,
+        *,
+        granularity: str = CHANNEL,
+        allocation: type[Allocation] = EachWidth,
+        is_random: bool = False,
+    ) -> None:
+        self._levels, self._schedule, self._allocation_kind = levels, schedule, allocation
+        self._granularity, self._is_random = granularity, is_random
         self._step = 0
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         self._model, self._input_shape, self._steps = model, tuple(examples.shape[1:]), steps
-        self._widths = widths_of_model(model, self._input_shape)
-        self._gates = self._new_gates(self._widths).to(examples.device)
-        gate(model, self._input_shape, self._gates)
+        skeleton = fused_skeleton_of(model)
+        flow = flow_of(skeleton, self._input_shape)
+        widths = widths_of(flow, self._granularity)
+        self._allocation = self._allocation_kind(Costs(skeleton, flow, widths), widths, self._levels)
+        self._gates = self._new_gates(widths).to(examples.device)
+        gate(model, self._input_shape, self._gates, self._granularity)
         self._random_scores = torch.rand(sum(self._gates.sizes)) if self._is_random else None
 
     def _new_gates(self, widths: Sequence[Width]) -> Gates:
@@ -44,19 +59,17 @@ class ChannelPruning(Sparsifier):
             self._close(self._schedule.share(self._step, self._steps))
 
     def _close(self, share: float) -> None:
-        """Leave open as many gates of each width as are due by now, those of the highest scores."""
-        scores = self._channel_scores().to(self._gates.mask.device)
-        by_width = zip(self._widths, self._gates.by_width(self._gates.mask), self._gates.by_width(scores), strict=True)
-        for width, mask, own in by_width:
-            kept = width.kept(share * level_at(self._levels, width.depth))
-            # What is closed stays so.
-            opened = torch.where(mask > 0, own, -torch.inf).topk(kept).indices
-            mask.zero_()[opened] = 1
+        """Leave open as many gates as may be by now, those of the highest scores."""
+        mask = self._gates.mask
+        # What is closed stays so.
+        scores = torch.where(mask.cpu() > 0, self._channel_scores().cpu(), -torch.inf)
+        mask.copy_(self._allocation.kept(scores, share))
 
     def _channel_scores(self) -> Tensor:
         if self._random_scores is not None:
             return self._random_scores
-        return channel_norms(fused_copy(copy.deepcopy(self._model).eval()), self._input_shape)
+        fused = fused_copy(copy.deepcopy(self._model).eval())
+        return channel_norms(fused, self._input_shape, self._granularity)
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "scores": self._random_scores}

@@ -1,21 +1,25 @@
-"""Gates that are learnt: L0 regularisation by the hard concrete distribution, a Lagrangian to hold the target.
+"""Gates that are learnt: L0 regularisation by the hard concrete distribution, within what the network may cost.
 
-Louizos et al. 2018 (arXiv 1712.01312) for the gates, CoFi (Xia et al. 2022, arXiv 2204.00408) for the Lagrangian; after
-the structured pruning of the Conformer (arXiv 2305.19549).
+Louizos et al. 2018 (arXiv 1712.01312) for the gates; after the structured pruning of the Conformer (arXiv 2305.19549).
+They decide how many channels each width keeps. When they are decided, those that are the surest to be open stay, as
+many as cost no more than the target.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...spaces.sparsity.allocation import WholeNetwork
 from ...spaces.sparsity.gates import Gates
-from ...spaces.sparsity.widths import Width, level_at
+from ...spaces.sparsity.widths import CHANNEL, Width
 from .channels import ChannelPruning
+from .multipliers import Multiplier
 from .schedule import Gradual
 
 GAMMA, ZETA, BETA = -0.1, 1.1, 2 / 3
@@ -23,23 +27,23 @@ START_LOG_ALPHA = 2.0
 """Of each gate: open with a probability of 97 %."""
 GATES_RATE = 100.0
 """The gates' learning rate over that of weights: they have a few hundred steps to decide in."""
-MULTIPLIER_RATE = 1.5
+FIRST_OPEN = 0.4
+"""Of the schedule's time: what learns with all gates open first knows which channels it needs."""
 LARGEST_LOG_ALPHA = 4.6
 """Beyond it a gate is so surely open or shut that no gradient reaches it."""
-LEAST_FACTOR = 0.1
 
 
 class HardConcreteGates(Gates):
-    """Factors drawn anew for each step of training; their means when it is over."""
+    """Factors that are one, then drawn anew for each step of training, until it is decided which are zero."""
 
     noise: Tensor
-    is_decided: Tensor
+    are_drawn: Tensor
 
     def __init__(self, widths: Sequence[Width]) -> None:
         super().__init__(widths)
         self.log_alpha = nn.Parameter(torch.full((sum(self.sizes),), START_LOG_ALPHA))
         self.register_buffer("noise", torch.zeros(sum(self.sizes)))
-        self.register_buffer("is_decided", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("are_drawn", torch.zeros((), dtype=torch.bool))
         self.draw()
 
     def draw(self) -> None:
@@ -48,10 +52,10 @@ class HardConcreteGates(Gates):
         self.noise.copy_(uniform.log() - torch.log1p(-uniform))
 
     def factors(self) -> Tensor:
-        if self.is_decided or not self.training:
-            means = _stretched(torch.sigmoid(0.8 * self.log_alpha / BETA))
-            # Which gates are open is decided: one that is kept is not let fall to nothing.
-            return self.mask * (means.detach().clamp_min(LEAST_FACTOR) if self.is_decided else means)
+        if not self.are_drawn:
+            return self.mask
+        if not self.training:
+            return self.mask * _stretched(torch.sigmoid(0.8 * self.log_alpha / BETA))
         return self.mask * _stretched(torch.sigmoid((self.noise + self.log_alpha) / BETA))
 
     def open_probabilities(self) -> Tensor:
@@ -64,62 +68,68 @@ def _stretched(s: Tensor) -> Tensor:
 
 
 class HardConcrete(ChannelPruning):
-    """``L = task + lambda1 (s - t) + lambda2 (s - t)^2`` for each width; the lambdas ascend, t is warmed up."""
+    """Gates that learn which channels the task needs, while a multiplier holds what the network is expected to cost."""
 
     _gates: HardConcreteGates
 
-    def __init__(self, levels: Sequence[float], schedule: Gradual) -> None:
-        super().__init__(levels, schedule)
-        self._gradual = schedule
+    def __init__(
+        self, levels: Sequence[float], schedule: Gradual, multiplier: Multiplier, granularity: str = CHANNEL
+    ) -> None:
+        begin = schedule.begin + FIRST_OPEN * (schedule.end - schedule.begin)
+        self._gradual, self._multiplier = replace(schedule, begin=begin), multiplier
+        super().__init__(levels, self._gradual, granularity=granularity, allocation=WholeNetwork)
+
+    def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
+        super().start(model, examples, steps)
+        self._costs = self._allocation.costs.to(examples.device)
 
     def _new_gates(self, widths: Sequence[Width]) -> Gates:
-        self._targets = torch.tensor([1 - width.kept(level_at(self._levels, width.depth)) / len(width.labels)
-                                      for width in widths])  # fmt: skip
-        self._multipliers = torch.zeros(2, len(widths))
         return HardConcreteGates(widths)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         return [{"params": [self._gates.log_alpha], "lr": GATES_RATE * learning_rate, "weight_decay": 0.0}]
 
+    def expected_sizes(self) -> Tensor:
+        """Return the parameters and MACs, (2,), that are expected, as shares of the dense network's; once gates are
+        decided, those of just before."""
+        sizes = self._costs(self._gates.open_probabilities())
+        return sizes / self._allocation.dense.to(sizes.device)
+
+    @property
+    def target_sizes(self) -> Tensor:
+        """Those that the levels leave."""
+        return self._allocation.limit / self._allocation.dense
+
     def _excess(self) -> Tensor:
-        """Return by how much each width's expected sparsity is above its target of the moment."""
-        opened = torch.stack([open_.mean() for open_ in self._gates.by_width(self._gates.open_probabilities())])
-        # Early enough on target that the gates can settle.
-        time = min(1.0, 1.5 * self._gradual.time(self._step, self._steps))
-        return (1 - opened) - time * self._targets.to(opened.device)
+        """Return by how much more is expected than is to be left by now, of what there is more too much of."""
+        time = self._gradual.time(self._step, self._steps)
+        targets = [self._multiplier.target(time, target) for target in self.target_sizes.tolist()]
+        sizes = self.expected_sizes()
+        return (sizes - torch.tensor(targets, dtype=sizes.dtype, device=sizes.device)).amax()
 
     def penalty(self) -> Tensor | None:
-        if self._gates.is_decided:
-            return None
-        excess = self._excess()
-        first, second = self._multipliers.to(excess.device)
-        return (first * excess + second * excess.square()).sum()
+        return self._multiplier.penalty(self._excess()) if self._gates.are_drawn else None
 
     @torch.no_grad()
     def after_step(self) -> None:
-        if not self._gates.is_decided:
-            excess = self._excess().cpu()
-            self._multipliers += MULTIPLIER_RATE * torch.stack([excess, excess.square()])
+        if self._gates.are_drawn:
+            self._multiplier.ascend(float(self._excess()))
             self._gates.log_alpha.clamp_(-LARGEST_LOG_ALPHA, LARGEST_LOG_ALPHA)
-            self._gates.draw()
         super().after_step()
+        self._gates.are_drawn.fill_(0 < self._gradual.time(self._step, self._steps) < 1)
+        if self._gates.are_drawn:
+            self._gates.draw()
 
     def _close(self, share: float) -> None:
         if share == 1:
             super()._close(share)
-            self._gates.is_decided.fill_(True)
 
     def _channel_scores(self) -> Tensor:
         return self._gates.log_alpha.detach()
 
-    @property
-    def expected_levels(self) -> list[float]:
-        """The expected share of closed gates of each width, before they are decided."""
-        return [1 - float(open_.mean()) for open_ in self._gates.by_width(self._gates.open_probabilities().detach())]
-
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "multipliers": self._multipliers}
+        return {**super().state_dict(), "multiplier": self._multiplier.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._multipliers = state["multipliers"]
+        self._multiplier.load_state_dict(state["multiplier"])

@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from ...spaces.sparsity.kernels import KernelSite, kernel_sites
 from ...spaces.sparsity.widths import level_at
 from .base import Sparsifier
-from .reconstruction import gram_matrices, reconstructed
+from .choice import Choice, across_all, kept_count, largest, within_each
+from .reconstruction import look_at, reconstructed, removal_losses
 from .schedule import Gradual, Schedule
 
 
 class WeightPruning(Sparsifier):
-    """Takes out the smallest weights of each kernel, or any where ``is_random`` (a baseline)."""
+    """Takes out the smallest weights, ``chosen`` of each kernel or of all; or any where ``is_random`` (a baseline)."""
 
-    def __init__(self, levels: Sequence[float], schedule: Schedule, *, is_random: bool = False) -> None:
+    def __init__(
+        self, levels: Sequence[float], schedule: Schedule, *, chosen: Choice = within_each, is_random: bool = False
+    ) -> None:
         self._levels, self._schedule, self._is_random = levels, schedule, is_random
+        self._chosen = chosen
         self._step = 0
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
@@ -40,9 +44,12 @@ class WeightPruning(Sparsifier):
 
     def _update(self, share: float) -> None:
         """Take out as much as is due by now."""
-        for index, site in enumerate(self._sites):
-            scores = site.kernel().abs() if self._scores is None else self._scores[index]
-            site.set_mask(largest(scores, self._kept(site, share)))
+        scores = self._scores or [site.kernel().abs() for site in self._sites]
+        for site, mask in zip(self._sites, self._chosen(scores, self._levels_now(share)), strict=True):
+            site.set_mask(mask)
+
+    def _levels_now(self, share: float) -> list[float]:
+        return [share * level_at(self._levels, site.depth) for site in self._sites]
 
     def _kept(self, site: KernelSite, share: float) -> int:
         return kept_count(site.kernel().numel(), share * level_at(self._levels, site.depth))
@@ -60,15 +67,19 @@ class WeightPruning(Sparsifier):
 class CompressedSensing(WeightPruning):
     """Keeps those weights that reproduce each layer's outputs best, and makes up for the others (CSP, layer inputs).
 
-    ``min 1/2 ||A (w - w~)||^2  s.t.  ||w~||_0 <= k`` with A the layer's inputs, anew at each step of the schedule.
+    See :mod:`.reconstruction`. Anew at each step of the schedule, over all kernels of one level together.
     """
 
     def _update(self, share: float) -> None:
-        grams = gram_matrices(self._model, self._sites, self._examples)
-        for site, gram in zip(self._sites, grams, strict=True):
-            kernel = site.kernel()
-            found = reconstructed(kernel.flatten(1), gram, self._kept(site, share)).reshape(kernel.shape)
-            site.add(found - kernel)
+        seen = look_at(self._model, self._sites, self._examples)
+        # In units of what an output does to the loss.
+        units = [layer.powers.sqrt().unsqueeze(1) for layer in seen]
+        kernels = [site.kernel().flatten(1) * unit for site, unit in zip(self._sites, units, strict=True)]
+        losses = [removal_losses(kernel, layer.gram) for kernel, layer in zip(kernels, seen, strict=True)]
+        supports = across_all(losses, self._levels_now(share))
+        for site, kernel, unit, layer, support in zip(self._sites, kernels, units, seen, supports, strict=True):
+            found = (reconstructed(kernel, layer.gram, support) / unit).reshape(site.kernel().shape)
+            site.add(found - site.kernel())
             site.set_mask(found != 0)
 
 
@@ -165,15 +176,3 @@ class HeldZeros(Sparsifier):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         del state
-
-
-def kept_count(count: int, level: float) -> int:
-    """Return how many of so many are left where a share ``level`` goes: at least one."""
-    return max(1, round((1 - level) * count))
-
-
-def largest(scores: Tensor, count: int) -> Tensor:
-    """Return a mask of the ``count`` largest elements; of equal ones any."""
-    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    mask[scores.flatten().topk(count).indices] = True
-    return mask.reshape(scores.shape)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from repareto.search.devices.host.onnx_runtime import make_session
 from repareto.search.exits import personalize as module
 from repareto.search.exits.personalize import GLOBAL_KEY, personalize
 from repareto.search.exits.runner import StagedModel
@@ -15,6 +17,7 @@ from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
 from repareto.trainers.exits.answers import exit_logits, head_features, heads_of
+from repareto.trainers.features import LogMel
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 from tests.search.exits.exports import export_stages
 from tests.search.exits.test_judging import data as made_data
@@ -74,6 +77,12 @@ def test_what_is_personalised_runs_with_the_heads_that_were_learnt(dataset, expo
     assert not set(own["exits"]["stages"]) & {"stage1.onnx", "stage2.onnx", "stage3.onnx"}
     after = StagedModel(export)
     assert after.policy == "confidence" and len(after.thresholds) == 2
+    assert len(own["exits"]["joined"]["measured_latency_at_exit_us"]) == 3
+    joined = make_session(export / own["exits"]["joined"]["file"])
+    for features in split.features[:8].astype(np.float32):
+        probabilities, exit = joined.run(None, {"features": features[None]})
+        answer = after(features)
+        assert (answer.exit, answer.label) == (exit, LABELS[probabilities[0].argmax()])
     # The old model's files are as they were, and doing it again does it anew from them.
     assert before(split.features[0]) == before(split.features[0])
     personalize(export, user, labels=40, say=said.append)
@@ -140,3 +149,17 @@ def test_folders_that_teach_nothing(dataset, export: Path, tmp_path: Path) -> No
     )
     with pytest.raises(UserError, match="has no early exits to personalise"):
         personalize(export, user, say=said.append)
+
+
+def test_a_folder_of_silence_is_named_and_leaves_the_model_as_it_was(export: Path, tmp_path: Path) -> None:
+    manifest = json.loads((export / "manifest.json").read_text())
+    manifest["front_end"] = {**LogMel(bands=SHAPE[0]).describe(), "mean": 0.0, "std": 1.0}
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "silent" / "a").mkdir(parents=True)
+    for number in range(20):
+        soundfile.write(tmp_path / "silent" / "a" / f"{number}.wav", np.zeros(8000), 16000)
+    said: list[str] = []
+    with pytest.raises(UserError, match="has 0 recordings that can be used"):
+        personalize(export, tmp_path / "silent", say=said.append)
+    assert len(said) == 20 and all(line.endswith(".wav: is silent") for line in said)
+    assert json.loads((export / "manifest.json").read_text()) == manifest

@@ -86,7 +86,10 @@ def test_a_listener_stops_at_the_first_exit_that_is_sure(tmp_path: Path, thresho
         "streaming": write_stages_that_listen(causal_network(), windows, LABELS, tmp_path),
         "exits": {"temperatures": [0.7, 1.0, 2.0], "points": [point], "chosen": 0},
     }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    # The weights of what listens are those of all users.
+    own = {**manifest["exits"], "temperatures": [9.0] * 3}
+    personalised = {**manifest, "exits": own, "exits_of_all_users": manifest["exits"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(personalised if threshold is None else manifest))
     listener = Listener(tmp_path)
     sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     scores = list(listener.scores(np.array_split(sound, 7)))

@@ -6,8 +6,10 @@ from torch import nn
 
 from repareto.spaces.conformer.network import ConformerCTC
 from repareto.spaces.conformer.space import ConformerSpace
-from repareto.spaces.fusion import fused_copy
-from repareto.spaces.sparsity.slicing import slice_zeros, sliced_to_levels
+from repareto.spaces.fusion import fuse, fused_copy
+from repareto.spaces.sparsity.slicing import slice_to_shipped, slice_zeros, sliced_to_levels
+from repareto.spaces.sparsity.space import Sparsity
+from repareto.trainers.sparsity import sparsifier_of
 from tests.spaces.networks import randomise_norms
 
 SHAPE, HEAD_WIDTH = (6, 24), 8
@@ -62,3 +64,35 @@ def test_a_level_leaves_whole_heads() -> None:
             assert len(getattr(after.attention, name).weight) == len(getattr(before.attention, name).weight) / 2
         assert len(after.first.expand.weight) == len(before.first.expand.weight) / 2
         assert after.norm.weight.shape == before.norm.weight.shape
+
+
+def test_heads_alone_are_cut_out_where_that_is_asked() -> None:
+    model = fused()
+    sliced, report = sliced_to_levels(model, SHAPE, [0.6], "head")
+    assert isinstance(sliced, ConformerCTC) and report.kept == (1, 1)
+    for before, after in zip(model.blocks, sliced.blocks, strict=True):
+        assert len(after.attention.query.weight) == len(after.attention.value.weight) == HEAD_WIDTH
+        assert after.first.expand.weight.shape == before.first.expand.weight.shape
+    assert sliced(torch.randn(1, *SHAPE)).shape == model(torch.randn(1, *SHAPE)).shape
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("method", ["magnitude", "l0", "global_magnitude"])
+def test_heads_are_trained_out_of_a_conformer(method: str, heads: int) -> None:
+    space = ConformerSpace()
+    small = {"blocks": 2, "width": 16, "heads": heads, "head_width": HEAD_WIDTH, "expansion": 1, "strides": 1}
+    torch.manual_seed(0)
+    model = space.build(space.candidate(dict(space.middle()) | small), SHAPE, 5)
+    examples, steps = torch.randn(4, *SHAPE), 20
+    sparsity = Sparsity(method, "head", (0.5,))
+    sparsifier = sparsifier_of(sparsity)
+    sparsifier.start(model, examples, steps)
+    for _ in range(steps):
+        sparsifier.penalty()
+        sparsifier.after_step()
+    shipped, report = fuse(model.eval(), examples)
+    sliced, report, kept = slice_to_shipped(model, shipped, examples, sparsity)
+    assert report.ok and isinstance(sliced, ConformerCTC)
+    left = [len(block.attention.query.weight) // HEAD_WIDTH for block in sliced.blocks]
+    # Of three heads a block two; where the blocks share them, one may have all.
+    assert (kept, left) == ((), [1, 1]) if heads == 1 else (kept == tuple(left) and sum(left) == 4)

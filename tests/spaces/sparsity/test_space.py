@@ -43,6 +43,24 @@ def test_a_level_for_each_part() -> None:
     assert set(candidate.sparsity()) == {"method", "level1", "level2", "level3"}
 
 
+def test_a_method_that_shares_out_channels_itself_has_one_level() -> None:
+    both = space(method=["magnitude", "l0"], granularity="channel", per_stage=True)
+    seen = {frozenset(both.draw(random.Random(seed)).sparsity().items()) for seed in range(20)}
+    levels = {dict(values)["method"]: {key for key, _ in values if key.startswith("level")} for values in seen}
+    assert levels == {"magnitude": {"level1", "level2", "level3"}, "l0": {"level"}}
+
+
+def test_heads_by_methods_that_do_weights_and_by_those_that_do_not() -> None:
+    settings = {"method": ["magnitude", "csp", "l0"], "granularity": ["weight", "head"]}
+    both = load_space({"name": "conformer_ctc", "sparsity": settings})
+    seen = {
+        (s.method, s.granularity) for s in (Sparsity.of(both.draw(random.Random(i)).sparsity()) for i in range(40)) if s
+    }
+    assert seen == {("magnitude", "weight"), ("magnitude", "head"), ("csp", "weight"), ("l0", "head")}
+    with pytest.raises(UserError, match="conformer_ctc has no heads to take out"):
+        load_space({"name": "conformer_ctc", "heads": 1, "sparsity": settings})
+
+
 @pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
 def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
     both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},
@@ -70,6 +88,7 @@ def test_a_method_alone_leaves_nothing_to_choose() -> None:
         ({"level": -0.1}, "space.sparsity.level: -0.1 is not within [0, 0.99]"),
         ({"level": "much"}, "space.sparsity.level: 'much' is neither a number nor [low, high]"),
         ({"granularity": "block"}, "space.sparsity.granularity: 'block' is not among"),
+        ({"granularity": "head"}, "space.sparsity.granularity: ds_cnn has no heads to take out (take head out)"),
         ({"per_stage": 3}, "space.sparsity.per_stage 3: must be true or false"),
         (
             {"method": "l0", "granularity": "weight"},

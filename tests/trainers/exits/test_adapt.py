@@ -32,24 +32,28 @@ class User:
         self.features.append(logits)
 
 
-def test_labels_and_pseudo_labels_make_the_good_exit_better_and_turn_the_bad_one_off() -> None:
+def test_labels_and_pseudo_labels_make_the_good_exit_better_and_keep_the_bad_one_quiet() -> None:
     user, test = User(300), User(400, seed=1)
     labels = np.where(np.arange(300) < 60, user.labels, NO_LABEL)
     heads = [GLOBAL, GLOBAL, LAST]
-    found = adapt(heads, user.features, 1.0, labels, rng=np.random.default_rng(0))
+    # Of what has no label the last exit gets one in ten wrong, and where it differs nobody says who is right.
+    found = adapt(heads, user.features, 1.0, labels, rng=np.random.default_rng(0), most_lost=0.03)
     before = (GLOBAL(test.features[0]).argmax(1) == test.labels).mean()
     after = (found.heads[0](test.features[0]).argmax(1) == test.labels).mean()
     assert after > before + 0.1 and not found.kept_global[0]
-    assert found.thresholds[0] is not None and found.thresholds[1] is None
+    assert found.thresholds[0] is not None
     assert 150 < found.pseudo_labelled <= 240
     chances = softmax(found.heads[0](test.features[0]), found.temperatures[0]).max(1)
     accepted = chances >= found.thresholds[0]
-    assert accepted.mean() > 0.3
+    assert accepted.mean() > 0.1
     # What is answered early is as often right as the last exit would have been.
     right = found.heads[0](test.features[0]).argmax(1) == test.labels
     by_last = found.heads[-1](test.features[-1]).argmax(1) == test.labels
     assert right[accepted].mean() >= by_last[accepted].mean() - 0.02
-    assert set(exits_taken(np.stack([chances, chances, chances], 1), found.thresholds)) == {0, 2}
+    by_second = softmax(found.heads[1](test.features[1]), found.temperatures[1]).max(1)
+    taken = exits_taken(np.stack([chances, by_second, by_second], 1), found.thresholds)
+    # It may answer for as few as are allowed to be lost.
+    assert (taken == 1).mean() < 0.06 < (taken == 0).mean()
 
 
 def test_without_labels_the_last_exit_teaches_and_judges() -> None:
@@ -104,11 +108,11 @@ def test_the_same_again() -> None:
     assert (first.heads[0].weight == again.heads[0].weight).all() and first.thresholds == again.thresholds
 
 
-def test_what_an_answer_loses_by_labels_and_by_the_last_exits_own_doubts() -> None:
-    last = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.7, 0.2, 0.1]])
+def test_what_an_answer_loses_by_labels_and_where_nobody_tells() -> None:
     labels = np.array([NO_LABEL, 0, 1, 2])
-    np.testing.assert_allclose(losses_against(last, labels, np.zeros(4, int)), 0)
-    np.testing.assert_allclose(losses_against(last, labels, np.ones(4, int)), [0.5, 1, -1, 0])
+    last = np.zeros(4, int)
+    assert losses_against(last, labels, last).tolist() == [0, 0, 0, 0]
+    assert losses_against(last, labels, np.ones(4, int)).tolist() == [1, 1, -1, 0]
 
 
 def test_of_a_user_for_whom_the_last_exit_is_always_right_the_exits_stay_on() -> None:

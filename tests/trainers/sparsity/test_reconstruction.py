@@ -5,10 +5,11 @@ from itertools import combinations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from repareto.trainers.sparsity.reconstruction import _least_squares, reconstructed
-from repareto.trainers.sparsity.weights import largest
+from repareto.spaces.sparsity.kernels import kernel_sites
+from repareto.trainers.sparsity.choice import largest
+from repareto.trainers.sparsity.reconstruction import _least_squares, look_at, reconstructed, removal_losses
 
 
 def problem(seed: int, written: int, read: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -17,6 +18,10 @@ def problem(seed: int, written: int, read: int) -> tuple[Tensor, Tensor, Tensor]
     inputs = torch.randn(60, read, generator=generator, dtype=torch.double) @ mixing
     kernel = torch.randn(written, read, generator=generator, dtype=torch.double)
     return kernel, inputs.T @ inputs / len(inputs), inputs
+
+
+def sparse(kernel: Tensor, gram: Tensor, kept: int) -> Tensor:
+    return reconstructed(kernel, gram, largest(removal_losses(kernel, gram), kept))
 
 
 def loss(found: Tensor, kernel: Tensor, gram: Tensor) -> float:
@@ -30,7 +35,7 @@ def test_keeps_what_is_asked_and_is_never_worse_than_magnitude(
 ) -> None:
     kernel, gram, _ = problem(seed, written, read)
     kept = max(1, round(share * kernel.numel()))
-    found = reconstructed(kernel, gram, kept)
+    found = sparse(kernel, gram, kept)
     assert int((found != 0).sum()) <= kept
     # Least squares on its own support beats leaving the weights there as they were.
     assert loss(found, kernel, gram) <= loss(kernel * (found != 0), kernel, gram) + 1e-9
@@ -43,8 +48,35 @@ def test_its_error_is_far_below_that_of_magnitude() -> None:
     for seed in range(10):
         kernel, gram, _ = problem(seed, 16, 32)
         pruned = kernel * largest(kernel.abs(), 102)
-        ratios.append(loss(reconstructed(kernel, gram, 102), kernel, gram) / loss(pruned, kernel, gram))
+        ratios.append(loss(sparse(kernel, gram, 102), kernel, gram) / loss(pruned, kernel, gram))
     assert sum(ratios) / len(ratios) <= 0.6, "Gaussian inputs, mixed at random"
+
+
+def test_the_loss_of_one_weight_left_out_is_that_of_the_others_fitted_anew() -> None:
+    kernel, gram, _ = problem(0, 2, 5)
+    losses = removal_losses(kernel, gram)
+    for row in range(2):
+        for place in range(5):
+            support = torch.ones(2, 5, dtype=torch.bool)
+            support[row, place] = False
+            torch.testing.assert_close(
+                torch.tensor(loss(_least_squares(kernel, gram, support), kernel, gram), dtype=torch.double),
+                losses[row, place],
+            )
+
+
+def test_what_is_seen_of_a_linear_layer_is_its_inputs_and_the_gradients_of_its_outputs() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+    examples = torch.randn(4000, 3, 4, dtype=torch.double)
+    (seen,) = look_at(model, kernel_sites(model, (3, 4)), examples)
+    inputs = examples.flatten(1)
+    torch.testing.assert_close(seen.gram, inputs.T @ inputs / 4000, atol=2e-3, rtol=0)
+    # Of a softmax the mean square of the gradient by output i is p_i (1 - p_i).
+    answers = model(examples).softmax(1)
+    expected = (answers * (1 - answers)).mean(0).detach()
+    torch.testing.assert_close(seen.powers, expected + 0.1 * expected.mean(), rtol=0.05, atol=0)
+    assert model[1].weight.grad is None
 
 
 @given(st.integers(0, 2**16))
@@ -64,7 +96,7 @@ def test_near_the_best_of_all_supports() -> None:
     better = 0
     for seed in range(8):
         kernel, gram, _ = problem(seed, 1, 8)
-        found = loss(reconstructed(kernel, gram, 4), kernel, gram)
+        found = loss(sparse(kernel, gram, 4), kernel, gram)
         supports = [
             torch.zeros(1, 8, dtype=torch.bool).index_fill_(1, torch.tensor(c), True) for c in combinations(range(8), 4)
         ]

@@ -11,10 +11,11 @@ from repareto.spaces.exits.heads import head
 from repareto.spaces.exits.network import MultiExit, fuse_all_answers
 from repareto.spaces.fusion import fuse
 from repareto.spaces.layers import normed_conv
-from repareto.spaces.sparsity.slicing import slice_to_shipped
+from repareto.spaces.sparsity.slicing import slice_to_shipped, sliced_to_levels
 from repareto.spaces.sparsity.space import CHANNEL, METHODS, WEIGHT, Sparsity
 from repareto.trainers.sparsity import sparsifier_of
-from repareto.trainers.sparsity.weights import HeldZeros, kept_count
+from repareto.trainers.sparsity.choice import kept_count
+from repareto.trainers.sparsity.weights import HeldZeros
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 from tests.trainers.test_supervised import small_dataset
 
@@ -81,8 +82,13 @@ def test_weights_are_exact_zeros_after_fusion_as_many_as_asked(method: str) -> N
     found = {name: int((weight != 0).sum()) for name, weight in fused.named_parameters() if weight.dim() > 1}
     kernels = dict(fused.named_parameters())
     # The depthwise kernel is left alone; the levels are of the first and the second half of the five layers.
-    levels = {"1.weight": 0.5, "3.weight": 0.0, "5.weight": 0.5, "7.weight": 0.9, "11.weight": 0.9}
-    assert found == {name: kept_count(kernels[name].numel(), level) for name, level in levels.items()}
+    assert found.pop("3.weight") == kernels["3.weight"].numel()
+    parts = [(("1.weight", "5.weight"), 0.5), (("7.weight", "11.weight"), 0.9)]
+    if method in ("csp", "global_magnitude"):
+        for names, level in parts:
+            assert sum(found[name] for name in names) == kept_count(sum(kernels[n].numel() for n in names), level)
+    else:
+        assert found == {n: kept_count(kernels[n].numel(), level) for names, level in parts for n in names}
 
 
 @pytest.mark.parametrize("method", [method for method, granularity in ALL if granularity == CHANNEL])
@@ -90,10 +96,29 @@ def test_channels_can_be_sliced_as_many_as_asked(method: str) -> None:
     model = trained(method, CHANNEL, (0.7,))
     samples = torch.randn(8, 4, 10)
     fused, _ = fuse(model, samples)
-    sliced, report = slice_to_shipped(model, fused, samples, (0.7,))
+    sparsity = Sparsity(method, CHANNEL, (0.7,))
+    sliced, report, kept = slice_to_shipped(model, fused, samples, sparsity)
     assert report.ok
-    assert [sliced[index].out_channels for index in (1, 3, 5, 7)] == [2, 2, 2, 2]
-    assert sliced[11].in_features == 20
+    # The first width's channels go through the depthwise layer.
+    assert kept == tuple(sliced[index].out_channels for index in (1, 5, 7))
+    assert (sliced[3].out_channels, sliced[11].in_features) == (kept[0], 10 * kept[2])
+    if sparsity.is_allocated:
+        assert cost(sliced) <= cost(sliced_to_levels(fused, (4, 10), (0.7,))[0])
+    else:
+        assert kept == (2, 2, 2)
+
+
+def cost(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_what_was_not_taken_out_cannot_ship() -> None:
+    model = trained("magnitude", CHANNEL, (0.5,))
+    samples = torch.randn(8, 4, 10)
+    fused, _ = fuse(model, samples)
+    for method in ("magnitude", "l0"):
+        with pytest.raises(RuntimeError, match="MACs are left, and at most"):
+            slice_to_shipped(model, fused, samples, Sparsity(method, CHANNEL, (0.7,)))
 
 
 @pytest.mark.parametrize(("method", "granularity"), [("csp", WEIGHT), ("magnitude", CHANNEL), ("l0", CHANNEL)])
@@ -108,12 +133,16 @@ def test_the_heads_of_early_exits_are_sparse_too(method: str, granularity: str) 
         kernels = [
             weight for name, weight in fused.named_parameters() if name in ("heads.0.1.weight", "heads.0.5.weight")
         ]
-        assert [int((kernel != 0).sum()) for kernel in kernels] == [kept_count(64, 0.7), kept_count(24, 0.7)]
+        assert [kernel.numel() for kernel in kernels] == [64, 24]
+        assert all(0 < int((kernel != 0).sum()) < kernel.numel() / 2 for kernel in kernels)
         return
-    sliced, report = slice_to_shipped(model, fused, samples, (0.7,))
+    sliced, report, kept = slice_to_shipped(model, fused, samples, Sparsity(method, granularity, (0.7,)))
     assert report.ok
     depthwise, pointwise, _, _, _, classifier = sliced.heads[0]
-    assert (depthwise.groups, pointwise.in_channels, pointwise.out_channels, classifier.in_features) == (2, 2, 2, 2)
+    assert depthwise.groups == pointwise.in_channels in kept
+    assert pointwise.out_channels == classifier.in_features in kept
+    # L0 shares the channels out, and may leave one width whole.
+    assert len(kept) == 4 and (sum(kept) < 32 if method == "l0" else kept == (2,) * 4)
 
 
 def test_what_is_taken_out_is_not_any() -> None:

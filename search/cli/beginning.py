@@ -1,0 +1,73 @@
+"""Commands that help to begin: a first config, what this machine lacks, and a schema for editors."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...spaces.errors import UserError
+from .common import LedgerUrl, Store, example, print_json, say, say_to_stderr
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=example("repareto init keywords.yaml"))
+def init(
+    config: Annotated[Path, typer.Argument(help="The file to write; its name is the study's.")],
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Ask five questions and write a commented config to search with. Enter takes the answer in brackets."""
+    from ..config import STUDY_NAME, ConfigFile
+    from ..questions import ask_all, config_text
+
+    if not re.match(STUDY_NAME, config.stem):
+        raise UserError(f'{config}: "{config.stem}" would be the study\'s name, which has letters, digits and ._- only')
+    if config.exists() and not force:
+        raise UserError(f"{config}: exists already (choose another name, or --force)")
+    text = config_text(ask_all(_ask), config)
+    try:
+        config.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{config}: cannot be written ({error.strerror})") from error
+    ConfigFile(config).validated()
+    say(f"wrote {config}\nsearch:  repareto search {config}")
+
+
+def _ask(question: str, default: str, check: Callable[[str], object]) -> str:
+    """Ask until the answer holds."""
+    while True:
+        answer = typer.prompt(question, default=default).strip()
+        try:
+            check(answer)
+        except UserError as error:
+            say_to_stderr(str(error))
+        else:
+            return answer
+
+
+@commands.command(epilog=example("repareto doctor"))
+def doctor(store: Store = None, ledger_url: LedgerUrl = None) -> None:
+    """Look at this machine, the extras, the store, the ledger and the servers named, and say what to do."""
+    from ..addresses import default_store
+    from ..doctor import examine
+
+    is_well = True
+    for finding in examine(store or default_store(), ledger_url, os.environ.get("MLFLOW_TRACKING_URI")):
+        say(f"{finding.what:<18}{finding.told}")
+        if finding.mend:
+            say(f"{'':<18}-> {finding.mend}")
+        is_well = is_well and not (finding.is_needed and finding.mend)
+    raise typer.Exit(0 if is_well else 1)
+
+
+@commands.command(epilog=example("repareto schema > repareto.schema.json"))
+def schema() -> None:
+    """Print the JSON schema of a config: with it an editor completes keys and marks what is wrong."""
+    from ..config_schema import config_schema
+
+    print_json(config_schema())

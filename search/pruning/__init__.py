@@ -1,0 +1,1 @@
+"""Pruning of a model that was trained before, outside any search."""
