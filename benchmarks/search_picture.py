@@ -1,4 +1,4 @@
-"""Draws one decision of the sampler ``frontier`` for docs/how-a-search-decides.md, on the table of trained RepCNNs."""
+"""Draws one decision of the sampler ``frontier`` for docs/how-a-search-decides.md, on the public problem ZDT1."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import optuna
 from repareto.search.front import on_front
 from repareto.search.frontier.features import Encoder
 from repareto.search.frontier.outlook import Known
+from repareto.search.frontier.pool import children, random_candidates
 from repareto.search.frontier.proposer import FrontierProposer
 from repareto.search.results import objective_values
 
-from .keyword_grid import KeywordGrid
-from .search_quality import KeywordProblem
 from .simulated_study import SimulatedStudy, make_study
-from .table import TABLES, Table
+from .synthetic_problems import synthetic_problems
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "decision.png"
-TRIALS, SHOWN = 14, 60
+TRIALS, SHOWN = 14, 40
+"""Trained before the decision, and shown of each kind of candidate."""
 
 
 def main() -> None:
@@ -30,8 +30,7 @@ def main() -> None:
     from matplotlib import pyplot
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    table = Table.read(TABLES / "keywords.csv", KeywordGrid())
-    problem = KeywordProblem(table, objective_names=("error", "latency"))
+    problem = synthetic_problems()[0]
     sampler = FrontierProposer(
         problem.space, lambda c: problem.row(c).profile, objectives=problem.objectives, budgets=(),
         reference=problem.reference, startup_trials=6, seed=0,
@@ -42,7 +41,9 @@ def main() -> None:
     rng, encode = random.Random(1), Encoder(problem.space)
     proposal = sampler.propose(results)
     assert proposal is not None
-    candidates = [proposal.candidate, *(problem.space.draw(rng) for _ in range(SHOWN))]
+    parents = [record.candidate for record in results.front]
+    others = [*random_candidates(problem.space, SHOWN, rng), *children(problem.space, parents, SHOWN, rng)]
+    candidates = [proposal.candidate, *others]
     known = [Known(c, problem.row(c).figures, row) for c, row in zip(candidates, encode(candidates), strict=True)]
     outlook = sampler.outlook(results)
     assert outlook is not None
@@ -63,7 +64,7 @@ def main() -> None:
     axes.scatter(
         latencies[:1], unit * guess.median[:1], facecolors="none", edgecolors="red", s=160, label="trained next"
     )
-    axes.set(xlabel="latency, microseconds (known before training)", ylabel="error (guessed; bars of one deviation)")
+    axes.set(xlabel="cost (known before training)", ylabel="error (guessed; bars of one deviation)")
     axes.legend()
     figure.tight_layout()
     figure.savefig(PICTURE)
