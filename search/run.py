@@ -33,6 +33,7 @@ from .models import Appraiser
 from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
+from .reading import read_results
 from .records import TrialRecord, estimate_errors, figures_of
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
@@ -205,12 +206,6 @@ def _board_now(header: Mapping[str, Any]) -> str | None:
     path = default_folder() / "boards" / hashlib.sha256(text.encode()).hexdigest()[:16] / Path(device).name
     write_atomically(path, text.encode())
     return str(path)
-
-
-def read_results(ledger: Ledger) -> Results:
-    """Return what the ledger knows."""
-    header = ledger.header()
-    return Results(Config(**header["config"]).parsed_objectives(), header["reference"], ledger.records())
 
 
 def train(

@@ -40,7 +40,9 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
-    trained = client.search_runs([experiment], "tags.state IN ('finished', 'stopped')")
+    trained = [
+        run for state in ("finished", "stopped") for run in client.search_runs([experiment], f"tags.state = '{state}'")
+    ]
     members = client.search_runs([experiment], "tags.on_front = 'true'")
     with chromium() as watched:
         page = watched.page
