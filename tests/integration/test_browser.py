@@ -72,5 +72,5 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
         assert watched.complaints == []
         page.screenshot(path=tmp_path / "front.png")
         page.get_by_text("trials.json").first.click(timeout=60_000)
-        page.get_by_text("stage1.width").first.wait_for(timeout=60_000)
+        page.get_by_text("on_front", exact=True).first.wait_for(timeout=60_000)
         page.screenshot(path=tmp_path / "table.png")
