@@ -108,7 +108,9 @@ def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
     able = METHODS[asked.method]
     granularity = asked.granularity or (CHANNEL if CHANNEL in able else able[0])
     if granularity not in able:
-        raise UserError(f"--granularity {granularity}: {asked.method} takes out {' or '.join(able)}s")
+        raise UserError(
+            f"--granularity {granularity}: {asked.method} takes out {' or '.join(f'{one}s' for one in able)}"
+        )
     if granularity == WEIGHT and isinstance(target, Budget):
         raise UserError(
             f"--target {asked.target}: {asked.method} makes single weights zero, which changes no such figure "
