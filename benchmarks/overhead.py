@@ -39,7 +39,7 @@ def repareto_seconds(trials: int, folder: Path, address: str | None = None) -> f
         space={"name": "benchmarks.noop:NoopSpace"},
         device="reference",
         budgets={"peak_memory": "1MiB"},
-        search={"trials": trials, "early_stopping": False},
+        search={"trials": trials, "sampler": "tpe", "early_stopping": False},
         workers={"address": address},
         store=folder,
     )

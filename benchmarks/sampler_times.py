@@ -15,7 +15,7 @@ import yaml
 
 from repareto.search.devices.profile import Profile
 from repareto.search.devices.targets import device
-from repareto.search.frontier.proposer import FrontierProposer
+from repareto.search.frontier.proposer import STARTUP_TRIALS, FrontierProposer
 from repareto.search.models import Appraiser
 from repareto.search.objectives import OBJECTIVES
 from repareto.search.records import EpochPoint, State, TrialRecord, profile_figures
@@ -54,7 +54,7 @@ def sampler_times(finished: Sequence[int]) -> list[dict[str, Any]]:
             results = Results(objectives, (0.9, 2000.0, 4096.0), records)
             sampler = FrontierProposer(
                 space, appraise, objectives=objectives, budgets=(), reference=results.reference.tolist(),
-                startup_trials=10, seed=0,
+                startup_trials=STARTUP_TRIALS, seed=0,
             )  # fmt: skip
             times = []
             for number in range(count, count + 4):

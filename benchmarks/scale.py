@@ -52,7 +52,7 @@ class Bench:
             device="reference",
             objectives=list(OBJECTIVES),
             budgets={"peak_memory": "1MiB"},
-            search={"trials": 10**6},
+            search={"trials": 10**6, "sampler": "tpe"},
             store=str(folder),
         )
         self.parts = Parts(self.config)

@@ -10,7 +10,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import optuna
 
 from repareto.search.front import hypervolume
 from repareto.search.frontier import outlook, proposer
-from repareto.search.frontier.proposer import FrontierProposer
+from repareto.search.frontier.proposer import STARTUP_TRIALS, FrontierProposer
 from repareto.search.objectives import OBJECTIVES, Objective
 from repareto.search.rungs import ParetoRungs, default_rungs
 from repareto.search.sampling import OptunaProposer
@@ -52,11 +52,10 @@ class KeywordProblem:
     table: Table
     space: SearchSpace = KeywordGrid()
     name: str = "keywords"
-    objective_names: tuple[str, ...] = ("error", "latency", "peak_memory")
 
     @property
     def objectives(self) -> Sequence[Objective]:
-        return tuple(OBJECTIVES[name] for name in self.objective_names)
+        return tuple(OBJECTIVES[name] for name in ("error", "latency", "peak_memory"))
 
     @property
     def epochs(self) -> int:
@@ -106,7 +105,7 @@ def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
     """Search with ``frontier``, with one of its ideas switched off, or with TPE and rungs."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rungs = ParetoRungs(default_rungs(problem.epochs, 3, 3), 3)
-    with ABLATIONS.get(name, lambda: changed(proposer))():
+    with ABLATIONS.get(name, nullcontext)():
         if name == "tpe with early stopping":
             own: Any = OptunaProposer(
                 problem.space, len(problem.objectives), sampler="tpe", startup_trials=10, seed=seed
@@ -118,7 +117,7 @@ def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
                 objectives=problem.objectives,
                 budgets=(),
                 reference=problem.reference,
-                startup_trials=10,
+                startup_trials=STARTUP_TRIALS,
                 seed=seed,
             )
         stops = name != "frontier without early stopping"

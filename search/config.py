@@ -35,8 +35,10 @@ class SearchSection(Section):
 
     trials: int = Field(24, ge=1, description="trained candidates; those rejected before training do not count")
     time_budget: str | None = Field(None, description="stop after this long, such as 10m; the study can be continued")
-    sampler: Sampler = "tpe"
-    startup_trials: int = Field(10, ge=2, description="random candidates, rejected ones too, before the sampler")
+    sampler: Sampler = "frontier"
+    startup_trials: int | None = Field(
+        None, ge=2, description="candidates before the sampler decides; 5 for frontier, 10 for others by default"
+    )
     early_stopping: bool = True
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
     reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")

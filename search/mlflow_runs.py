@@ -160,7 +160,7 @@ class MlflowRuns:
         if not facts.data:
             return
         source = json.dumps({"uri": str(facts.source.get("folder", facts.source.get("source", "")))})
-        profile = json.dumps({"labels": len(facts.data["labels"]), **facts.data["examples"]})
+        profile = json.dumps({"labels": len(facts.data["labels"]), **facts.data.get("examples", {})})
         dataset = Dataset(facts.data["name"], facts.data_digest, "local", source, profile=profile)
         context = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])

@@ -23,6 +23,9 @@ from .records import TrialRecord
 from .study_data import data_of
 from .tasks import TASKS, Task, task_named
 
+REMEMBERED = 10_000
+"""Profiles that are kept, the latest: a sampler that looks at many candidates would fill the memory in time."""
+
 
 class Appraiser:
     """Profiles candidates before training. Equal candidates are profiled once, equal fused graphs share a profile.
@@ -49,6 +52,9 @@ class Appraiser:
             profile = self._task.form(skeleton, input_shape).profile(self._device)
             _refuse_free_operators(profile)
             self._known[candidate] = profile
+            if len(self._known) > REMEMBERED:
+                del self._known[next(iter(self._known))]
+            return profile
         return self._known[candidate]
 
 

@@ -33,9 +33,11 @@ from .models import Appraiser
 from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
+from .reading import read_results
 from .records import TrialRecord, estimate_errors, figures_of
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
+from .sampling import STARTUP_TRIALS as OPTUNA_STARTUP_TRIALS
 from .sampling import OptunaProposer
 from .study import Proposer, Study, scout_reference
 from .study_data import describe_data
@@ -206,12 +208,6 @@ def _board_now(header: Mapping[str, Any]) -> str | None:
     return str(path)
 
 
-def read_results(ledger: Ledger) -> Results:
-    """Return what the ledger knows."""
-    header = ledger.header()
-    return Results(Config(**header["config"]).parsed_objectives(), header["reference"], ledger.records())
-
-
 def train(
     parts: Parts,
     ledger: Ledger,
@@ -295,7 +291,7 @@ def make_proposer(parts: Parts, appraiser: Appraiser, reference: Sequence[float]
     """Return the sampler that the config names."""
     config, search = parts.config, parts.config.search
     if search.sampler == "frontier":
-        from .frontier.proposer import FrontierProposer
+        from .frontier.proposer import STARTUP_TRIALS, FrontierProposer
 
         return FrontierProposer(
             parts.space,
@@ -303,14 +299,14 @@ def make_proposer(parts: Parts, appraiser: Appraiser, reference: Sequence[float]
             objectives=config.parsed_objectives(),
             budgets=config.parsed_budgets(),
             reference=reference,
-            startup_trials=search.startup_trials,
+            startup_trials=search.startup_trials or STARTUP_TRIALS,
             seed=config.seed,
         )
     return OptunaProposer(
         parts.space,
         len(config.objectives),
         sampler=search.sampler,
-        startup_trials=search.startup_trials,
+        startup_trials=search.startup_trials or OPTUNA_STARTUP_TRIALS,
         seed=config.seed,
     )
 

@@ -24,6 +24,8 @@ from .front import pareto_ranks
 from .ledger import constraint_attributes
 from .results import Results
 
+STARTUP_TRIALS = 10
+"""Random ones, before a sampler of Optuna's decides."""
 SHOWN_TRIALS = 500
 """The most ended trials that a sampler of ``BOUNDED`` sees: one half the best, the other the latest."""
 BOUNDED = ("tpe", "gp")

@@ -10,12 +10,14 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import UserError, nearest_hint
 from .imports import load_class
+
+if TYPE_CHECKING:
+    # Who only reads what a study found waits for no torch.
+    from torch import nn
 
 Value = bool | int | float | str
 TRAINING_PREFIX = "training."

@@ -28,7 +28,7 @@ def report(
     from ..config import Config
     from ..facts import StudyFacts
     from ..pages.report import report_page
-    from ..run import read_results
+    from ..reading import read_results
 
     ledger = open_ledger(study, store, ledger_url)
     header = ledger.header()

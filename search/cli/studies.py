@@ -126,7 +126,7 @@ def front(
             raise UserError(f"--html {html}: would be written on the cluster; the study's page in MLflow has the plot")
         raise typer.Exit(_on_cluster(address, "front", study, store, ledger_url, *(["--json"] if json else [])))
     from ..config import Config
-    from ..run import read_results
+    from ..reading import read_results
     from ..tables import front_json, print_front
 
     ledger = open_ledger(study, store, ledger_url)

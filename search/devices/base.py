@@ -16,6 +16,9 @@ from .profile import Figure, Profile
 from .stages import Stages
 from .stream import Stream
 
+REMEMBERED = 10_000
+"""Profiles that a device keeps."""
+
 
 class Device(ABC):
     """What a model would run on: a name, a runtime, a precision, and how its figures are got.
@@ -68,6 +71,9 @@ class Device(ABC):
         """The figures of a fused graph that are known before it is trained."""
         if graph.digest not in self._profiles:
             self._profiles[graph.digest] = self._figures(graph)
+            if len(self._profiles) > REMEMBERED:
+                # The oldest, of which a search that looks at many has enough.
+                del self._profiles[next(iter(self._profiles))]
         return self._profiles[graph.digest]
 
     @abstractmethod

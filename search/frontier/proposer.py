@@ -27,6 +27,8 @@ from .outlook import FITTED, Known, Outlook, chosen_trials, features_of
 from .pool import children, random_candidates
 from .surrogate import fitted_kernel
 
+STARTUP_TRIALS = 5
+"""That differ as much as possible, before gains decide."""
 SCOUTS = 64
 """Random candidates that are built once, at the beginning: they show what costs depend on."""
 DRAWN, BRED = 128, 192

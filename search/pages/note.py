@@ -14,7 +14,7 @@ CHARACTERS = 5000
 
 
 def front_note(results: Results, facts: StudyFacts, *, experiment: str, parent: str, runs: Mapping[int, str]) -> str:
-    """Return the front as a picture and as a table whose names lead to the models' runs."""
+    """Return the front as a picture and as a table whose names lead to the models' runs, where they have one yet."""
     names = [objective.name.replace("_", " ") for objective in results.objectives]
     lines = [
         f"**{title_of(results, facts)}**, hypervolume {results.hypervolume:.4f}.",
@@ -29,7 +29,8 @@ def front_note(results: Results, facts: StudyFacts, *, experiment: str, parent: 
     for record in results.front:
         row = Row(record, True)
         figures = [objective.format(row.figure(objective) or 0.0) for objective in results.objectives]
-        link = f"[{row.name}](#/experiments/{experiment}/runs/{runs[record.number]})"
+        run = runs.get(record.number)
+        link = f"[{row.name}](#/experiments/{experiment}/runs/{run})" if run else row.name
         line = f"| {link} | {' | '.join(figures)} |"
         length += len(line) + 1
         if length > CHARACTERS:

@@ -35,8 +35,6 @@ from ..tasks import task_named
 from .origin import Origin
 from .target import least_level, parse_target
 
-LEARNING_RATE_SHARE = 0.3
-"""Of the training's peak: the model is trained."""
 EXAMPLES = 512
 """Of the training split, for the statistics of its normalisations, which were folded in."""
 ERRORS = ("error", "test_error")
@@ -110,7 +108,9 @@ def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
     able = METHODS[asked.method]
     granularity = asked.granularity or (CHANNEL if CHANNEL in able else able[0])
     if granularity not in able:
-        raise UserError(f"--granularity {granularity}: {asked.method} takes out {' or '.join(able)}s")
+        raise UserError(
+            f"--granularity {granularity}: {asked.method} takes out {' or '.join(f'{one}s' for one in able)}"
+        )
     if granularity == WEIGHT and isinstance(target, Budget):
         raise UserError(
             f"--target {asked.target}: {asked.method} makes single weights zero, which changes no such figure "
@@ -155,14 +155,16 @@ def _load(origin: Origin, parts: Parts, say: Say) -> Dataset:
 
 
 def _trained(origin: Origin, sparsity: Sparsity, dataset: Dataset, training: TrainingConfig, say: Say) -> nn.Module:
-    """Return a copy of the model after training in which it became sparse, unsliced."""
+    """Return a copy of the model after training in which it became sparse, unsliced.
+
+    The learning rate is rewound to that of the study (Renda, Frankle and Carbin 2020, arXiv 2003.02389).
+    """
     assert origin.record.measurement is not None
     seed, device = origin.record.measurement.seed, _torch_device()
     torch.manual_seed(seed)
-    gentle = replace(training, learning_rate=LEARNING_RATE_SHARE * training.learning_rate)
     examples = torch.from_numpy(dataset.train.features[:: max(1, len(dataset.train) // EXAMPLES)]).float()
     trainer = SupervisedTrainer(
-        renormalised(origin.fused, examples), dataset, gentle, seed=seed, device=device,
+        renormalised(origin.fused, examples), dataset, training, seed=seed, device=device,
         sparsifier=sparsifier_of(sparsity),
     )  # fmt: skip
     task = task_named(origin.data)

@@ -140,6 +140,13 @@ def test_claims_lists_what_is_kept():
             assert claim["id"] in printed
 
 
+def test_search_quality(tmp_path):
+    document = publish("search_quality", tmp_path, "--keep", str(tmp_path / "kept.jsonl"))
+    check_claims(document, "search_quality.dtlz2", "search_quality.growth")
+    searches = [row["search"] for row in document["rows"] if "search" in row]
+    assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
+
+
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)

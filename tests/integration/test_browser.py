@@ -40,7 +40,9 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
-    trained = client.search_runs([experiment], "tags.state IN ('finished', 'stopped')")
+    trained = [
+        run for state in ("finished", "stopped") for run in client.search_runs([experiment], f"tags.state = '{state}'")
+    ]
     members = client.search_runs([experiment], "tags.on_front = 'true'")
     with chromium() as watched:
         page = watched.page
@@ -70,5 +72,5 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
         assert watched.complaints == []
         page.screenshot(path=tmp_path / "front.png")
         page.get_by_text("trials.json").first.click(timeout=60_000)
-        page.get_by_text("stage1.width").first.wait_for(timeout=60_000)
+        page.get_by_text("on_front", exact=True).first.wait_for(timeout=60_000)
         page.screenshot(path=tmp_path / "table.png")
