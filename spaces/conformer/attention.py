@@ -63,4 +63,5 @@ class SelfAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(n, s, h d) -> (n, h, s, d)."""
-        return x.unflatten(2, (-1, self.head_width)).transpose(1, 2)
+        # Of a head that is alone single channels may have been cut out.
+        return x.unflatten(2, (-1, min(self.head_width, x.shape[2]))).transpose(1, 2)

@@ -66,6 +66,18 @@ def test_a_level_leaves_whole_heads() -> None:
         assert after.norm.weight.shape == before.norm.weight.shape
 
 
+def test_a_head_that_is_alone_loses_channels() -> None:
+    space = ConformerSpace()
+    small = {"blocks": 2, "width": 16, "heads": 1, "head_width": HEAD_WIDTH, "expansion": 1, "strides": 1}
+    model = fused_copy(space.build(space.candidate(dict(space.middle()) | small), SHAPE, 5).eval())
+    sliced, _ = sliced_to_levels(model, SHAPE, [0.2, 0.6])
+    assert isinstance(sliced, ConformerCTC)
+    widths = [tuple(len(getattr(b.attention, n).weight) for n in ("query", "key", "value")) for b in sliced.blocks]
+    # All blocks turn queries and keys by the same tables.
+    assert widths == [(6, 6, 6), (6, 6, 3)]
+    assert sliced(torch.randn(1, *SHAPE)).shape == model(torch.randn(1, *SHAPE)).shape
+
+
 def test_heads_alone_are_cut_out_where_that_is_asked() -> None:
     model = fused()
     sliced, report = sliced_to_levels(model, SHAPE, [0.6], "head")
