@@ -188,6 +188,16 @@ def test_exits(tmp_path):
         assert row["up_to_us"][0] <= row["expected_us"] <= row["up_to_us"][-1]
 
 
+def test_exit_places(tmp_path):
+    document = publish("exit_places", tmp_path)
+    names = ("searched_over_even", "searched_over_all_places", "trainings_saved")
+    check_claims(document, *(f"exit_places.{name}" for name in names))
+    rows = {row["kind"]: row for row in document["rows"]}
+    assert rows["all places"]["placement"] == list(range(rows["all places"]["places"]))
+    # The searched placement is the best of the validation split, evenly spaced ones among them.
+    assert all(row["validation_hypervolume"] <= rows["searched"]["validation_hypervolume"] for row in rows.values())
+
+
 def test_personalization(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("personalization", tmp_path)
