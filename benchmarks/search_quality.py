@@ -211,8 +211,12 @@ def front_of_table(problem: KeywordProblem, kept: Kept, seeds: int) -> Claim:
 
 
 def main() -> None:
-    args = arguments(__doc__, ("--keep", {"type": Path, "help": "a file of the searches that are finished"}))
-    seeds, trainings = (2, 15) if args.quick else (SEEDS, TRAININGS)
+    args = arguments(
+        __doc__,
+        ("--seeds", {"type": int, "default": SEEDS}),
+        ("--keep", {"type": Path, "help": "a file of the searches that are finished"}),
+    )
+    seeds, trainings = (2, 15) if args.quick else (args.seeds, TRAININGS)
     kept, rows, claims = Kept(args.keep), [], []
     for problem in problems()[-1:] if args.quick else problems():
         more, its_claims = compare(problem, kept, seeds, trainings)
@@ -221,7 +225,7 @@ def main() -> None:
             claims.append(front_of_table(problem, kept, seeds))
     times = sampler_times((50, 200) if args.quick else (100, 1000, 10_000))
     publish(
-        "search_quality", "make bench-search", [*claims, *time_claims(times)], rows + times,
+        "search_quality", f"python -m benchmarks.search_quality --seeds {seeds}", [*claims, *time_claims(times)], rows + times,
         quick=args.quick, out=args.out,
     )  # fmt: skip
 
