@@ -224,10 +224,8 @@ def main() -> None:
         if isinstance(problem, KeywordProblem):
             claims.append(front_of_table(problem, kept, seeds))
     times = sampler_times((50, 200) if args.quick else (100, 1000, 10_000))
-    publish(
-        "search_quality", f"python -m benchmarks.search_quality --seeds {seeds}", [*claims, *time_claims(times)], rows + times,
-        quick=args.quick, out=args.out,
-    )  # fmt: skip
+    command = f"python -m benchmarks.search_quality --seeds {seeds}"
+    publish("search_quality", command, [*claims, *time_claims(times)], rows + times, quick=args.quick, out=args.out)
 
 
 if __name__ == "__main__":
