@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -48,7 +47,7 @@ def test_front_html_stands_alone(finished_study):
 
 
 def test_members_of_the_front_have_their_drawings(finished_study):
-    parent, children = runs_of(finished_study.store)
+    _, children = runs_of(finished_study.store)
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     for run in children:
         files = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
