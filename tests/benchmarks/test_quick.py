@@ -170,8 +170,8 @@ def test_sparse_storage(tmp_path):
     names = ("int8_90_of_deflated", "float32_90_of_deflated", "int8_90_of_dense")
     check_claims(document, *(f"sparse_storage.{name}" for name in names))
     for row in document["rows"]:
-        # A tensor that is not sparse is stored as it is, with its name and its shape.
-        assert row["sparse_weights_bytes"] < 1.05 * row["weights_bytes"]
+        # A tensor that is not sparse is stored as it is, with its name and its shape: up to 60 bytes for each.
+        assert row["sparse_weights_bytes"] < 1.02 * row["weights_bytes"] + 100
         assert row["zero_share"] >= row["level"] - 0.1
 
 

@@ -1,5 +1,6 @@
 """The way of a user, from a config to an exported model, each step by the command line."""
 
+import csv
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from repareto.search.ledger import Ledger
-from repareto.search.records import State
+from repareto.search.records import State, measured_figures
 from repareto.search.run import read_results
 from tests.integration.commands import EXAMPLES, QUICK, REPARETO, environment, repareto, runs_of
 
@@ -52,6 +53,17 @@ def test_members_of_the_front_have_their_drawings(finished_study):
     for run in children:
         files = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         assert ({"network.svg", "memory.svg"} <= files) == (run.data.tags["on_front"] == "true")
+
+
+def test_the_fronts_table_has_what_was_measured(finished_study):
+    parent, _ = runs_of(finished_study.store)
+    client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
+    with open(client.download_artifacts(parent.info.run_id, "front.csv"), newline="") as table:
+        columns, *rows = csv.reader(table)
+    front = results_of(finished_study.store).front
+    measured = {name for record in front for name in measured_figures(record.measured)}
+    assert {column for column in columns if column.startswith("measured.")} == {f"measured.{name}" for name in measured}
+    assert [int(row[columns.index("trial")]) for row in rows] == [record.number for record in front]
 
 
 def test_mlflow_shows_what_the_ledger_has(finished_study):
