@@ -28,7 +28,7 @@ def export(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
-    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial that has several.")] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
     sparse_weights: SparseWeights = False,
     force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
@@ -48,7 +48,8 @@ def export(
     bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
     record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
     manifest = export_trial(ledger, config, record, out, force=force, sparse_weights=sparse_weights)
-    say(f"wrote trial {record.number} to {out}: {_told_latency(manifest)}")
+    point = f", operating point {manifest['operating_point']}," if "operating_point" in manifest else ""
+    say(f"wrote trial {record.number}{point} to {out}: {_told_latency(manifest)}")
     say(register(ledger, config, record, out / "model.onnx"))
 
 
