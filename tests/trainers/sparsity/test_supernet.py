@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from repareto.spaces.conformer.space import ConformerSpace
 from repareto.spaces.fusion import fuse
 from repareto.spaces.sparsity.gates import Gates
 from repareto.spaces.sparsity.slicing import slice_to_shipped
@@ -16,6 +17,7 @@ from repareto.trainers.sparsity import sparsifier_of
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig, error_rate
 from tests.trainers.sparsity.test_sparsifiers import small_model
 from tests.trainers.test_supervised import small_dataset
+from tests.trainers.test_transcription import QUIET, dataset
 
 SPARSITY = Sparsity("supernet", CHANNEL, (0.0,), (0.3, 0.6, 0.8))
 DATA = small_dataset()
@@ -102,3 +104,28 @@ def test_two_levels_are_enough() -> None:
     trainer = trainer_of(Sparsity("supernet", CHANNEL, (0.2,), (0.7,)), epochs=1)
     trainer.train_epoch()
     assert [int(mask_of(trainer.network(place)).sum()) for place in (0, 1)] == [6 + 6 + 5, 2 + 2 + 2]
+
+
+@pytest.mark.parametrize("granularity", ["channel", "head", "block"])
+def test_networks_inside_a_conformer(granularity: str) -> None:
+    data, space = dataset(ragged=True), ConformerSpace()
+    small = {
+        "blocks": 2, "width": 16, "strides": 1, "heads": 2, "head_width": 8, "kernel": 5, "expansion": 1,
+        "stochastic_depth": 0.1, "intermediate_weight": 0.3,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = space.build(space.candidate(dict(space.middle()) | small), data.input_shape, len(data.labels))
+    sparsity = Sparsity("supernet", granularity, (0.0,), (0.5,))
+    config = TrainingConfig(epochs=1, batch_size=16, augment=QUIET)
+    trainer = SupervisedTrainer(model, data, config, seed=0, sparsifier=sparsifier_of(sparsity))
+    trainer.train_epoch()
+    samples = torch.from_numpy(data.validation.features[:8]).float()
+    counts = []
+    for place, own in enumerate(sparsity.networks()):
+        network = trainer.network(place)
+        fused, _ = fuse(network, samples)
+        sliced, report, kept = slice_to_shipped(network, fused, samples, own)
+        assert report.ok
+        counts.append((sum(kept), sum(parameter.numel() for parameter in sliced.parameters())))
+    (wide, large), (narrow, small_size) = counts
+    assert wide == 2 * narrow and small_size < large
