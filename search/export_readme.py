@@ -22,7 +22,7 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     shape = manifest["input"]["shape"]
     return "\n".join(
         [
-            f"# {manifest['study']}, trial {manifest['trial']}",
+            f"# {manifest['study']}, trial {manifest['trial']}{_told_point(manifest)}",
             "",
             f"A fused model for {_told_labels(manifest)}.",
             "",
@@ -46,6 +46,10 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             "",
         ]
     )
+
+
+def _told_point(manifest: dict[str, Any]) -> str:
+    return f", operating point {manifest['operating_point']}" if "operating_point" in manifest else ""
 
 
 def _told_labels(manifest: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ def export(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
-    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial that has several.")] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="Take the knee of the front, not the least error.")] = False,
     weights: Annotated[
@@ -58,7 +58,8 @@ def export(
         worth = _worth(results, knee, weights)
         record = choose_by(results, number=trial, point=operating_point, bounds=bounds, worth=worth)
     manifest = export_trial(ledger, config, record, out, force=force, sparse_weights=sparse_weights)
-    say(f"wrote trial {record.number} to {out}: {told_latency(manifest)}")
+    point = f", operating point {manifest['operating_point']}," if "operating_point" in manifest else ""
+    say(f"wrote trial {record.number}{point} to {out}: {told_latency(manifest)}")
     say(register(ledger, config, record, out / "model.onnx"))
 
 

@@ -165,6 +165,16 @@ def test_sparsity(tmp_path):
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
 
 
+def test_supernet(tmp_path):
+    document = publish("supernet", tmp_path)
+    kinds = ("each_as_long", "epochs_in_all", "time_in_all")
+    names = (f"{figure}_{kind}" for figure in ("points", "hypervolume") for kind in kinds)
+    check_claims(document, *(f"supernet.{name}" for name in (*names, "training_time")))
+    # What is compared ships alike.
+    sizes = {(row["level"], row["parameters"], row["macs"]) for row in document["rows"]}
+    assert len(sizes) == len({level for level, _, _ in sizes}) == 2
+
+
 def test_sparse_storage(tmp_path):
     document = publish("sparse_storage", tmp_path)
     names = ("int8_90_of_deflated", "float32_90_of_deflated", "int8_90_of_dense")

@@ -105,7 +105,7 @@ def test_what_ships_says_what_the_manifest_tells(searched: Searched, tmp_path: P
 def test_mlflow_serves_steps_of_tokens(searched: Searched) -> None:
     said: list[str] = []
     complete_members(searched.ledger, searched.config, [searched.record], said.append)
-    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(searched.number)
+    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(searched.record)
     assert uri is not None
     (logits,) = mlflow.models.get_model_info(uri).signature.outputs.inputs
     assert logits.shape == (-1, 17, 3)

@@ -39,7 +39,7 @@ def small_model() -> nn.Module:
 def trainer_of(
     method: str, granularity: str, levels: tuple[float, ...] = (0.7,), seed: int = 0, model: nn.Module | None = None
 ) -> SupervisedTrainer:
-    sparsifier = sparsifier_of(Sparsity(method, granularity, levels))
+    sparsifier = sparsifier_of(Sparsity(method, granularity, levels, (0.8, 0.9) if method == "supernet" else ()))
     model = model or small_model()
     torch.manual_seed(seed)
     config = TrainingConfig(epochs=EPOCHS, batch_size=16, learning_rate=1e-2)
