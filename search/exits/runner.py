@@ -17,10 +17,11 @@ from ...trainers.exits.temperature import softmax
 from ...trainers.exits.thresholds import Threshold
 from ...trainers.tokens import TranscriptionTask
 from ..devices.stages import Stages
-from .costs import WITH_EXITS
 
 MANIFEST = "manifest.json"
 _POINT_KEYS = ("policy", "thresholds")
+FOR_FILES = ("classification", "transcription")
+"""Tasks whose models answer for a file."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "labels" not in manifest or "input" not in manifest:
         raise UserError(f"{folder}: is no export (its {MANIFEST} has no labels)")
     task = manifest.get("task", "classification")
-    if task not in WITH_EXITS:
+    if task not in FOR_FILES:
         raise UserError(f"{folder}: its model is for {task}, and only classifiers and transcribers answer for files")
     return manifest
 
