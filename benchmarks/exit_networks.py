@@ -91,11 +91,12 @@ class Trainable(Protocol):
         """Return how it learns."""
 
 
-def trained(recipe: Trainable, data: Dataset, seed: int, keep: Path) -> Trained:
-    """Train a network, or read what a run before this one kept."""
+def trained(recipe: Trainable, data: Dataset, seed: int, keep: Path, *, data_seed: int = 0) -> Trained:
+    """Train a network, or read what a run before this one kept, of data that was drawn from ``data_seed``."""
     config = recipe.training()
     what = {**asdict(recipe), "seed": seed, "batch": config.batch_size, "data": data.name, "clips": len(data.train)}  # type: ignore[call-overload]
     what["labels"] = data.labels
+    what |= {"data_seed": data_seed} if data_seed else {}  # what was kept without it stays valid
     path = keep / f"{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]}.pt"
     model = recipe.build(data, seed)
     if not path.exists():

@@ -116,6 +116,10 @@ class WithExits(Wrapper):
             add("backbone", exits.backbone, 1)
         return tuple(parameters)
 
+    def can_lose_blocks(self) -> bool:
+        # A chain that is cut into segments knows none; those of a Conformer are its own blocks'.
+        return isinstance(self.space, ConformerSpace) and self.space.can_lose_blocks()
+
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network that the other space builds, with the candidate's exits; raises :class:`UserError` for one
         that has no place for any."""

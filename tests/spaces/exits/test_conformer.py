@@ -13,6 +13,7 @@ from repareto.spaces.exits.network import AllAnswers, fuse_all_answers
 from repareto.spaces.hidden import HiddenLayers
 from repareto.spaces.space import SearchSpace, load_space
 from repareto.spaces.sparsity.slicing import slice_zeros, sliced_to_levels
+from repareto.spaces.sparsity.widths import BLOCK
 from tests.spaces.conformer.test_network import BLOCKS, SHAPE, TOKENS, X
 from tests.spaces.exits.test_network import run
 from tests.spaces.networks import randomise_norms
@@ -133,6 +134,18 @@ def test_channels_are_cut_out_of_all_segments() -> None:
     halved, _ = sliced_to_levels(model, SHAPE, (0.5,))
     parameters = [sum(parameter.numel() for parameter in one.parameters()) for one in (halved, model)]
     assert parameters[0] < 0.7 * parameters[1]
+
+
+def test_whole_parts_of_blocks_go() -> None:
+    assert space({"count": 1}).can_lose_blocks()
+    model = fuse_all_answers(network().eval(), X)[0]
+    with torch.no_grad():
+        for parameter in model.network.blocks[1].second.output.parameters():  # type: ignore[union-attr, index]
+            parameter.zero_()
+    sliced, report = slice_zeros(model, SHAPE, granularity=BLOCK)
+    assert isinstance(sliced, ConformerExits) and report.removed == 1
+    assert "second" not in sliced.network.blocks[1].optional_parts()  # type: ignore[operator]
+    torch.testing.assert_close(AllAnswers(sliced)(X), AllAnswers(model)(X))
 
 
 def test_blocks_are_the_layers_that_a_teacher_is_compared_with() -> None:
