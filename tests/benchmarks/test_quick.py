@@ -89,6 +89,16 @@ def test_int8(tmp_path):
     check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
 
 
+def test_asr_exits(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("asr_exits", tmp_path)
+    names = [f"{head}.{figure}" for head in ("shared", "own") for figure in ("speed_up", "lost_points")]
+    check_claims(document, *(f"asr_exits.{name}" for name in names))
+    for row in document["rows"]:
+        assert 0 < row["up_to_us"][0] < row["up_to_us"][1] < row["up_to_us"][2]
+        assert sum(row["rates"]) == pytest.approx(1)
+
+
 def test_asr(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("asr", tmp_path)
