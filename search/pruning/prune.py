@@ -15,7 +15,7 @@ from torch import nn
 from ...spaces.errors import UserError, nearest_hint
 from ...spaces.renormalise import renormalised
 from ...spaces.sparsity.slicing import sliced_to_levels
-from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, METHODS, NONE, WEIGHT, Sparsity
+from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
 from ...trainers.sparsity import sparsifier_of
@@ -120,10 +120,10 @@ def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
 
 
 def _tell_what_stays_whole(origin: Origin, granularity: str, say: Say) -> None:
-    _, report = sliced_to_levels(origin.fused, origin.input_shape, (0.0,), granularity)
+    _, report = sliced_to_levels(origin.fused, origin.input_shape, (LARGEST_LEVEL,), granularity)
     names = ", ".join(report.unknown_operators)
-    if not report.channels:
-        without = "it has none" if granularity in (HEAD, BLOCK) else "none is there that is no input or output"
+    if not report.removed:
+        without = "it has none to spare" if granularity in (HEAD, BLOCK) else "none is there that is no input or output"
         why = f"they go through {names}, which is not known" if names else without
         raise UserError(f"{origin.title}: no {granularity} can be removed, for {why} (try --granularity weight)")
     if names:
