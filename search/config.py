@@ -35,11 +35,11 @@ class SearchSection(Section):
 
     trials: int = Field(24, ge=1, description="trained candidates; those rejected before training do not count")
     time_budget: str | None = Field(None, description="stop after this long, such as 10m; the study can be continued")
-    sampler: Sampler = "frontier"
+    sampler: Sampler = Field("frontier", description="who proposes candidates")
     startup_trials: int | None = Field(
         None, ge=2, description="candidates before the sampler decides; 5 for frontier, 10 for others by default"
     )
-    early_stopping: bool = True
+    early_stopping: bool = Field(True, description="stop the dominated at rungs")
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
     reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
 
@@ -79,14 +79,16 @@ class WorkersSection(Section):
 class Config(Section):
     """A whole search. ``space``, ``data`` and ``training`` are validated by the classes that they name."""
 
-    study: str = Field(pattern=STUDY_NAME)
-    seed: int = Field(0, ge=0)
-    data: dict[str, Any]
-    space: dict[str, Any]
-    training: dict[str, Any] = {}
-    device: str = "host-onnxruntime"
-    objectives: tuple[str, ...] = ("error", "latency", "peak_memory")
-    budgets: dict[str, Any] = {}
+    study: str = Field(pattern=STUDY_NAME, description="its name in the ledger and in MLflow")
+    seed: int = Field(0, ge=0, description="of data, proposals and training: the same seed gives the same study")
+    data: dict[str, Any] = Field(description="a source by its name, and its settings")
+    space: dict[str, Any] = Field(description="a search space by its name; every other key narrows a dimension")
+    training: dict[str, Any] = Field({}, description="how a candidate learns")
+    device: str = Field("host-onnxruntime", description="what figures are of; `repareto devices` lists them")
+    objectives: tuple[str, ...] = Field(
+        ("error", "latency", "peak_memory"), description="what the front is of; the error is among them"
+    )
+    budgets: dict[str, Any] = Field({}, description="upper bounds with units; what breaks one is never trained")
     search: SearchSection = SearchSection()  # type: ignore[call-arg]
     workers: WorkersSection = WorkersSection()  # type: ignore[call-arg]
     store: str = Field(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ...spaces.errors import UserError
 
 if TYPE_CHECKING:
     from ..ledger import Ledger
@@ -19,6 +22,9 @@ LedgerUrl = Annotated[
     typer.Option("--ledger", help="PostgreSQL database; REPARETO_LEDGER, or SQLite in the store, by default."),
 ]
 StudyName = Annotated[str, typer.Argument(help="Name of the study.")]
+SparseWeights = Annotated[
+    bool, typer.Option("--sparse-weights", help="Write the weights without their zeros, too, with a decoder in C.")
+]
 
 
 def example(text: str) -> str:
@@ -45,3 +51,22 @@ def say(text: str) -> None:
 
 def say_to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def ask(question: str, default: str, check: Callable[[str], object]) -> str:
+    """Ask until a check raises no :class:`UserError`, and return the answer."""
+    while True:
+        answer: str = typer.prompt(question, default=default).strip()
+        try:
+            check(answer)
+        except UserError as error:
+            say_to_stderr(str(error))
+        else:
+            return answer
+
+
+def told_latency(manifest: Mapping[str, Any]) -> str:
+    """What an export's manifest says of its latency, in a few words."""
+    latency = manifest["profile"]["measured"]["latency_us"]
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    return f"{told} on {manifest['device']}"

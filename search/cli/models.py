@@ -1,8 +1,7 @@
-"""Commands on a model that was found: take it out of its study, run it, and adapt it to a user."""
+"""Commands on a model that was found: make it smaller, run it, and adapt it to a user."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,64 +9,12 @@ import typer
 
 from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
-from .common import LedgerUrl, Store, StudyName, example, open_ledger, say, say_to_stderr
+from .common import LedgerUrl, SparseWeights, Store, example, open_ledger, say, say_to_stderr, told_latency
 
 if TYPE_CHECKING:
-    from ..objectives import Budget
     from ..pruning.origin import Origin
 
 commands = typer.Typer()
-
-SparseWeights = Annotated[
-    bool, typer.Option("--sparse-weights", help="Write the weights without their zeros, too, with a decoder in C.")
-]
-
-
-@commands.command(epilog=example("repareto export keywords --out wakeup --max latency=2ms --max peak_memory=64KiB"))
-def export(
-    study: StudyName,
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
-    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
-    max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
-    sparse_weights: SparseWeights = False,
-    force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
-    store: Store = None,
-    ledger_url: LedgerUrl = None,
-) -> None:
-    """Write the best feasible fused model, checked in its runtime, and register it in MLflow as the champion."""
-    from ..choose import choose
-    from ..export import export_trial
-    from ..finish import register
-    from ..run import read_results, stored_config
-
-    ledger = open_ledger(study, store, ledger_url)
-    make_importable(*ledger.header()["import_folders"], ".")
-    config = stored_config(ledger, store)
-    # What was estimated to hold a budget may have been measured not to.
-    bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
-    record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
-    manifest = export_trial(ledger, config, record, out, force=force, sparse_weights=sparse_weights)
-    say(f"wrote trial {record.number} to {out}: {_told_latency(manifest)}")
-    say(register(ledger, config, record, out / "model.onnx"))
-
-
-def _told_latency(manifest: Mapping[str, Any]) -> str:
-    latency = manifest["profile"]["measured"]["latency_us"]
-    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
-    return f"{told} on {manifest['device']}"
-
-
-def _bounds(texts: list[str]) -> list[Budget]:
-    from ..objectives import Budget
-
-    bounds = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f'--max "{text}": not of the form objective=bound (try --max latency=2ms)')
-        bounds.append(Budget.parse(name.strip(), value))
-    return bounds
 
 
 @commands.command(epilog=example("repareto prune keywords --trial 7 --method l0 --target latency=200us --out small"))
@@ -97,7 +44,7 @@ def prune(
     asked = Asked(method, target, granularity, epochs, sparse_weights)
     pruned = shrink(origin, asked, changes, out, force=force, say=say)
     print_pruned(pruned)
-    say(f"wrote {out}: {_told_latency(pruned.manifest)}")
+    say(f"wrote {out}: {told_latency(pruned.manifest)}")
 
 
 def _origin(model: str, trial: int | None, store: str | None, ledger_url: str | None) -> Origin:
