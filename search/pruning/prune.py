@@ -13,13 +13,12 @@ import torch
 from torch import nn
 
 from ...spaces.errors import UserError, nearest_hint
-from ...spaces.renormalise import renormalised
 from ...spaces.sparsity.slicing import sliced_to_levels
 from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
-from ...trainers.sparsity import sparsifier_of
-from ...trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
+from ...trainers.retraining import retrainer
+from ...trainers.supervised import TrainingConfig, TrainingDivergedError
 from ..config import Config
 from ..devices.profile import Profile
 from ..exits.bounds import Bounds
@@ -35,8 +34,6 @@ from ..tasks import task_named
 from .origin import Origin
 from .target import least_level, parse_target
 
-EXAMPLES = 512
-"""Of the training split, for the statistics of its normalisations, which were folded in."""
 ERRORS = ("error", "test_error")
 
 Say = Callable[[str], None]
@@ -155,18 +152,10 @@ def _load(origin: Origin, parts: Parts, say: Say) -> Dataset:
 
 
 def _trained(origin: Origin, sparsity: Sparsity, dataset: Dataset, training: TrainingConfig, say: Say) -> nn.Module:
-    """Return a copy of the model after training in which it became sparse, unsliced.
-
-    The learning rate is rewound to that of the study (Renda, Frankle and Carbin 2020, arXiv 2003.02389).
-    """
+    """Return a copy of the model after training in which it became sparse, unsliced."""
     assert origin.record.measurement is not None
     seed, device = origin.record.measurement.seed, _torch_device()
-    torch.manual_seed(seed)
-    examples = torch.from_numpy(dataset.train.features[:: max(1, len(dataset.train) // EXAMPLES)]).float()
-    trainer = SupervisedTrainer(
-        renormalised(origin.fused, examples), dataset, training, seed=seed, device=device,
-        sparsifier=sparsifier_of(sparsity),
-    )  # fmt: skip
+    trainer = retrainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
     task = task_named(origin.data)
     for number in range(1, training.epochs + 1):
         try:
