@@ -1,4 +1,4 @@
-"""The functions that `import repareto` offers: light until they are called, told by help(), of one path with the CLI."""
+"""The functions that `import repareto` offers: light until they are called, and told of by help()."""
 
 import inspect
 import json
