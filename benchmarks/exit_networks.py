@@ -76,10 +76,11 @@ class Trained:
         return self.fused
 
 
-def trained(recipe: Recipe, data: Dataset, seed: int, keep: Path) -> Trained:
-    """Train a network, or read what a run before this one kept."""
+def trained(recipe: Recipe, data: Dataset, seed: int, keep: Path, *, data_seed: int = 0) -> Trained:
+    """Train a network, or read what a run before this one kept, of data that was drawn from ``data_seed``."""
     what = {**asdict(recipe), "seed": seed, "batch": BATCH_SIZE, "data": data.name, "clips": len(data.train)}
     what["labels"] = data.labels
+    what |= {"data_seed": data_seed} if data_seed else {}  # what was kept without it stays valid
     path = keep / f"{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]}.pt"
     model = recipe.build(data, seed)
     if not path.exists():

@@ -92,6 +92,10 @@ class WithExits(Wrapper):
             add("backbone", exits.backbone, 1)
         return tuple(parameters)
 
+    def can_lose_blocks(self) -> bool:
+        # A chain that is cut into segments knows none.
+        return False
+
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network that the other space builds, with the candidate's exits; raises :class:`UserError` for one
         that has no place for any."""

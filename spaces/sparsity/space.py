@@ -86,8 +86,11 @@ class WithSparsity(Wrapper):
         granularity = _narrowed("granularity", Choice((WEIGHT, *STRUCTURES)), settings.get("granularity", CHANNEL))
         if HEAD in granularity.options and not space.has_heads():
             raise UserError(f"space.{SPARSITY}.granularity: {space.name} has no heads to take out (take head out)")
-        if BLOCK in granularity.options and not space.has_residual_blocks():
-            raise UserError(f"space.{SPARSITY}.granularity: {space.name} has no residual blocks (take block out)")
+        if BLOCK in granularity.options and not space.can_lose_blocks():
+            raise UserError(
+                f"space.{SPARSITY}.granularity: no {space.name} here has several blocks alike, of which one could go "
+                "(take block out)"
+            )
         level = _narrowed("level", Float(0.0, LARGEST_LEVEL), settings.get("level", [0.0, 0.9]))
         per_stage = settings.get("per_stage", False)
         if not isinstance(per_stage, bool):

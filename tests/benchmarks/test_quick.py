@@ -201,7 +201,7 @@ def test_exit_places(tmp_path):
 def test_personalization(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("personalization", tmp_path)
-    names = ("gain_points", "unlabelled_points", "unlabelled_mean_points", "speed_up")
+    names = ("gain_points", "unlabelled_points", "unlabelled_points_over_exits", "unlabelled_mean_points", "speed_up")
     ratios = [f"{cost}_ratio{by}" for cost in ("macs", "seconds", "memory_bytes") for by in ("", "_by_labels")]
     check_claims(document, *(f"personalization.synthetic.{name}" for name in (*names, *ratios)))
     by_method: dict[str, list] = {}

@@ -70,6 +70,29 @@ def test_blocks_of_the_whole_network_have_one_level() -> None:
         load_space({"name": "conformer_ctc", "sparsity": settings | {"per_stage": True}})
 
 
+@pytest.mark.parametrize(
+    ("settings", "can"),
+    [
+        ({}, True),
+        ({"stages": 1, "blocks": [1, 2]}, True),
+        ({"stages": [1, 2], "blocks": 1}, True),
+        ({"stages": 1, "blocks": 1}, False),
+        ({"stages": 3, "blocks": 2, "stride": 2}, False),
+        ({"stages": 1, "blocks": [1, 3], "stride": 2}, True),
+        ({"squeeze": True}, False),
+        ({"exits": {"count": 1}}, False),
+    ],
+)
+def test_which_repcnn_can_lose_a_block(settings: dict[str, Any], can: bool) -> None:
+    """One goes only where another one like it stays."""
+    sparse = {"name": "repcnn", **settings, "sparsity": {"method": "magnitude", "granularity": "block"}}
+    if can:
+        assert load_space(sparse).name == "repcnn"
+    else:
+        with pytest.raises(UserError, match="no repcnn here has several blocks alike, of which one could go"):
+            load_space(sparse)
+
+
 @pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
 def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
     both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},
@@ -97,7 +120,7 @@ def test_a_method_alone_leaves_nothing_to_choose() -> None:
         ({"level": -0.1}, "space.sparsity.level: -0.1 is not within [0, 0.99]"),
         ({"level": "much"}, "space.sparsity.level: 'much' is neither a number nor [low, high]"),
         ({"granularity": "layer"}, "space.sparsity.granularity: 'layer' is not among"),
-        ({"granularity": "block"}, "space.sparsity.granularity: ds_cnn has no residual blocks (take block out)"),
+        ({"granularity": "block"}, "space.sparsity.granularity: no ds_cnn here has several blocks alike"),
         ({"granularity": "head"}, "space.sparsity.granularity: ds_cnn has no heads to take out (take head out)"),
         ({"per_stage": 3}, "space.sparsity.per_stage 3: must be true or false"),
         (
