@@ -131,6 +131,13 @@ def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) 
     return manifest
 
 
+def told_latency(manifest: Mapping[str, Any]) -> str:
+    """What an export's manifest says of its latency, in a few words."""
+    latency = manifest["profile"]["measured"]["latency_us"]
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    return f"{told} on {manifest['device']}"
+
+
 def refuse_existing(folder: Path, *, force: bool) -> None:
     """Raise :class:`UserError` for a folder that is there, or, with ``force``, for one that is no export."""
     if not folder.exists():

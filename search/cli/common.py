@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,6 +46,14 @@ def print_json(data: object) -> None:
     print(json.dumps(data, indent=2))
 
 
+def write_page(path: Path, page: str, option: str) -> None:
+    """Write a page where an option says."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be written ({error.strerror})") from error
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -63,10 +72,3 @@ def ask(question: str, default: str, check: Callable[[str], object]) -> str:
             say_to_stderr(str(error))
         else:
             return answer
-
-
-def told_latency(manifest: Mapping[str, Any]) -> str:
-    """What an export's manifest says of its latency, in a few words."""
-    latency = manifest["profile"]["measured"]["latency_us"]
-    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
-    return f"{told} on {manifest['device']}"

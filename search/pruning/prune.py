@@ -14,9 +14,7 @@ from torch import nn
 
 from ...spaces.errors import UserError, nearest_hint
 from ...spaces.sparsity.slicing import sliced_to_levels
-from ...spaces.sparsity.space import (
-    BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity,
-)  # fmt: skip
+from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
 from ...trainers.retraining import retrainer
