@@ -15,9 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 SHELL = re.compile(r"```(?:sh|console)\n(.*?)```", re.S)
 INLINE = re.compile(r"`((?:repareto|make|python -m) [^`\n]+)`")
 # Folders of the repository, as they are named in texts; a file in them that a reader makes is none.
-FILES = re.compile(
-    r"`((?:examples|search|spaces|trainers|benchmarks|tests)/[\w./-]*\w\.(?:py|yaml|c|toml|md|json))`"
-)
+FILES = re.compile(r"`((?:examples|search|spaces|trainers|benchmarks|tests)/[\w./-]*\w\.(?:py|yaml|c|toml|md|json))`")
 
 
 def commands(page: Path) -> Iterator[list[str]]:
