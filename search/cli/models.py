@@ -101,12 +101,12 @@ def predict(
     from json import dumps
 
     from ..exits.runner import StagedModel, read_manifest
-    from ..predict import features_of
+    from ..predict import features_of, front_end_of
 
     manifest = read_manifest(folder)
-    model = StagedModel(folder, operating_point)
+    model, front_end = StagedModel(folder, operating_point), front_end_of(folder, manifest)
     for path in files:
-        answer = model(features_of(path, manifest))
+        answer = model(features_of(path, manifest, front_end))
         told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 

@@ -44,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class StagedModel:
-    """Runs an export's stages in their runtime until an exit is sure; one without exits has one stage.
+    """Runs an export's stages in their runtime until an exit is sure; of one without exits, the file that ships.
 
     ``point`` is the place of an operating point in the manifest, the one that was exported by default. Raises
     :class:`UserError` for a folder that is no export, a point that it has not got and thresholds out of range.
@@ -57,7 +57,7 @@ class StagedModel:
         if exits is None:
             if point is not None:
                 raise UserError(f"{folder}: has no early exits, and so no operating point {point}")
-            exits = {"stages": ["model.onnx"], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
+            exits = {"stages": [manifest["ships"]], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
         temperatures: Sequence[float] = exits["temperatures"]
         self.exits = len(temperatures)
         """How many there are, the last one included."""
@@ -106,7 +106,7 @@ def _opened(folder: Path, names: Sequence[str]) -> Stages:
             raise UserError(f"{folder}: its {name} cannot be read ({error.strerror}); export it again") from error
     suffix = Path(names[0]).suffix
     if suffix == ".tflite":
-        from ..devices.tflite.stages import TfliteStages
+        from ..devices.tflite.run_stages import TfliteStages
 
         return TfliteStages(files)
     if suffix == ".pte":
