@@ -22,11 +22,12 @@ _POINT_KEYS = ("policy", "thresholds")
 
 @dataclass(frozen=True)
 class Answer:
-    """A label, how probable it is, and at which exit, counted from 1, it was given."""
+    """A label, how probable it is, and at which exit, counted from 1, of how many ``exits`` it was given."""
 
     label: str
     probability: float
     exit: int
+    exits: int
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class StagedModel:
         """Return the answer for the features (*input_shape) of one example."""
         probabilities, exit = self._stop_early(features)
         place = int(probabilities.argmax())
-        return Answer(self.labels[place], float(probabilities[place]), exit)
+        return Answer(self.labels[place], float(probabilities[place]), exit, self.exits)
 
 
 class EarlyStopping:
