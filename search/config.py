@@ -251,7 +251,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}){_like(path)}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file in UTF-8") from error
     try:
@@ -268,6 +268,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         return values, {} if root is None else dict(_lines_of(root))
     except RecursionError as error:
         raise UserError(f"{path}: an alias contains itself") from error
+
+
+def _like(path: Path) -> str:
+    """What else there is beside a config that is not there, or how to get one."""
+    there = [other.name for other in path.parent.glob("*.y*ml")]
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return f": {nearest_hint(path.name, there)}" if there else f": `repareto init {path}` writes one"
 
 
 def _lines_of(node: yaml.Node, location: Location = ()) -> Iterator[tuple[Location, int]]:

@@ -30,6 +30,7 @@ from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
+from .packaging.front_end import write_front_end
 from .records import FLOAT_PREFIX, TrialRecord, exits_of, network_of, point_of
 from .sparse_weights.files import refuse_other_files, write_sparse_weights
 from .study_data import data_of
@@ -113,6 +114,7 @@ def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) 
         elif "file" in stream:
             stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
         parts = _write_exits(export, inputs, scratch)
+        parts |= write_front_end(export.data["front_end"], form.input_shape, scratch)
         if sparse_weights:
             parts["sparse_weights"] = write_sparse_weights(scratch, list(form.files(target, export.content)))
         measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))

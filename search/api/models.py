@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
-from .study import ConfigSource, open_study
 
 if TYPE_CHECKING:
     from ..enroll import Enrolled
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ..profiles import Report
     from ..pruning.origin import Origin
     from ..pruning.prune import Pruned
+    from .study import ConfigSource
 
 Say = Callable[[str], None]
 
@@ -84,6 +84,8 @@ def _origin(model: str | Path, trial: int | None, store: str | None, ledger: str
             raise UserError(f"--trial {trial}: {model} is a folder, and holds one model (leave it out)")
         make_importable(".")
         return of_export(Path(model))
+    from .study import open_study
+
     study = open_study(str(model), store=store, ledger=ledger)
     study.make_importable()
     config = study.config
@@ -91,19 +93,20 @@ def _origin(model: str | Path, trial: int | None, store: str | None, ledger: str
 
 
 def predict(folder: str | Path, files: Iterable[str | Path], *, operating_point: int | None = None) -> Iterator[Answer]:
-    """Say what is in each file, one after another, with an exported classifier: ``label``, ``probability``, ``exit``.
+    """Say what is in each file, one after another, with an exported classifier or transcriber.
 
-    Files are WAV or FLAC of any rate, or features as ``.npy``. One with early exits stops as soon as it is sure, by its
-    ``operating_point``, that which was exported by default. Raises :class:`UserError` for a folder that is no export,
-    and at a file that cannot be read.
+    An answer has a ``label`` (of a transcriber, the text), its ``probability``, and at which ``exit`` of how many
+    ``exits`` it was given. Files are WAV or FLAC of any rate, or features as ``.npy``. A model with early exits stops
+    as soon as it is sure, by its ``operating_point``, that which was exported by default. Raises :class:`UserError` for
+    a folder that is no export, and at a file that cannot be read.
     """
     from ..exits.runner import StagedModel, read_manifest
-    from ..predict import features_of
+    from ..predict import features_of, front_end_of
 
     manifest = read_manifest(Path(folder))
-    model = StagedModel(Path(folder), operating_point)
+    model, front_end = StagedModel(Path(folder), operating_point), front_end_of(Path(folder), manifest)
     for path in files:
-        yield model(features_of(Path(path), manifest))
+        yield model(features_of(Path(path), manifest, front_end))
 
 
 def personalize(

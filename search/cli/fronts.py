@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...spaces.errors import first_line
-from .common import LedgerUrl, Store, StudyName, example, print_json, say_to_stderr, write_page
+from .common import (
+    LedgerUrl,
+    Store,
+    StudyName,
+    example,
+    print_json,
+    say_to_stderr,
+    studies_that_begin,
+    write_page,
+)
 
 if TYPE_CHECKING:
     from ..compare import Comparison
@@ -33,7 +42,10 @@ def report(
 
 @commands.command(epilog=example("repareto compare keywords keywords-sparse --html both.html"))
 def compare(
-    studies: Annotated[list[str], typer.Argument(help="Names of two studies or more, of the same objectives.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(help="Names of two studies or more, of the same objectives.", autocompletion=studies_that_begin),
+    ],
     html: Annotated[Path | None, typer.Option(help="Write the interactive plot to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     log: Annotated[bool, typer.Option(help="Log the comparison to the first study's MLflow.")] = True,

@@ -100,14 +100,10 @@ def predict(
     from dataclasses import asdict
     from json import dumps
 
-    from ..exits.runner import StagedModel, read_manifest
-    from ..predict import features_of
+    from ..api.models import predict as answers
 
-    manifest = read_manifest(folder)
-    model = StagedModel(folder, operating_point)
-    for path in files:
-        answer = model(features_of(path, manifest))
-        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
+    for path, answer in zip(files, answers(folder, files, operating_point=operating_point), strict=True):
+        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {answer.exits}"
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 

@@ -26,7 +26,7 @@ FOR_FILES = ("classification", "transcription")
 
 @dataclass(frozen=True)
 class Answer:
-    """A label or the text of an utterance, how probable it is, and at which exit, counted from 1, it was given.
+    """A label or the text of an utterance, how probable it is, and at which exit, from 1, of how many it was given.
 
     Of a text that is the probability of its likeliest path.
     """
@@ -34,6 +34,7 @@ class Answer:
     label: str
     probability: float
     exit: int
+    exits: int
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _reader_of(manifest: Mapping[str, Any]) -> Callable[[np.ndarray], str]:
 
 
 class StagedModel:
-    """Runs an export's stages in their runtime until an exit is sure; one without exits has one stage.
+    """Runs an export's stages in their runtime until an exit is sure; of one without exits, the file that ships.
 
     ``point`` is the place of an operating point in the manifest, the one that was exported by default. Raises
     :class:`UserError` for a folder that is no export, a point that it has not got and thresholds out of range.
@@ -73,7 +74,7 @@ class StagedModel:
         if exits is None:
             if point is not None:
                 raise UserError(f"{folder}: has no early exits, and so no operating point {point}")
-            exits = {"stages": ["model.onnx"], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
+            exits = {"stages": [manifest["ships"]], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
         temperatures: Sequence[float] = exits["temperatures"]
         self.exits = len(temperatures)
         """How many there are, the last one included."""
@@ -85,7 +86,7 @@ class StagedModel:
     def __call__(self, features: np.ndarray) -> Answer:
         """Return the answer for the features (*input_shape) of one example."""
         probabilities, exit = self._stop_early(features)
-        return Answer(self._read(probabilities), float(probabilities.max(-1).prod()), exit)
+        return Answer(self._read(probabilities), float(probabilities.max(-1).prod()), exit, self.exits)
 
 
 class EarlyStopping:
@@ -121,7 +122,7 @@ def _opened(folder: Path, names: Sequence[str]) -> Stages:
             raise UserError(f"{folder}: its {name} cannot be read ({error.strerror}); export it again") from error
     suffix = Path(names[0]).suffix
     if suffix == ".tflite":
-        from ..devices.tflite.stages import TfliteStages
+        from ..devices.tflite.run_stages import TfliteStages
 
         return TfliteStages(files)
     if suffix == ".pte":

@@ -148,6 +148,7 @@ def test_an_export_stops_early_and_errs_as_it_was_told(searched: Searched, tmp_p
     assert "3 exits by" in (tmp_path / "export/README.md").read_text()
     # Without its stages an export is one network that never stops early.
     del manifest["exits"]
+    manifest["ships"] = "model.onnx"
     (tmp_path / "export/manifest.json").write_text(json.dumps(manifest))
     assert StagedModel(tmp_path / "export")(test.features[0]).exit == 1
 

@@ -13,9 +13,11 @@ from repareto.search.devices.host.devices import HostLiteRt, HostLiteRtInt8, Hos
 from repareto.search.devices.latency.roofline import REFERENCE
 from repareto.search.devices.shipped import LABELS_KEY
 from repareto.search.devices.targets import device
-from repareto.search.devices.tflite import lower, read_tflite
+from repareto.search.devices.tflite.lower import lower
+from repareto.search.devices.tflite.read import read_tflite
+from repareto.search.devices.tflite.run_stages import TfliteStages
 from repareto.search.devices.tflite.runtime import make_interpreter, read_metadata
-from repareto.search.devices.tflite.stages import TfliteStages, convert_stages
+from repareto.search.devices.tflite.stages import convert_stages
 from repareto.search.exits.costs import stage_graphs, stage_profiles, whole_profile
 from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
