@@ -31,7 +31,7 @@ from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
 from .packaging.front_end import write_front_end
-from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
+from .records import FLOAT_PREFIX, TrialRecord, exits_of, network_of, point_of
 from .sparse_weights.files import refuse_other_files, write_sparse_weights
 from .study_data import data_of
 from .tasks import task_named
@@ -201,6 +201,7 @@ def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[st
         "format": FORMAT,
         "study": config.study,
         "trial": record.number,
+        **({} if network_of(record) is None else {"operating_point": network_of(record)}),
         "task": task_named(data).name,
         "device": config.device,
         "ships": ships[0] if len(ships) == 1 else ships,

@@ -107,7 +107,7 @@ class OpenStudy:
     ) -> dict[str, Any]:
         """Write a fused model to ``out``, checked in its runtime, register it in MLflow, and return its manifest.
 
-        It is ``trial``, at its ``operating_point`` where it has early exits, or else of the members of the front that
+        It is ``trial``, at its ``operating_point`` where it has several, or else of the members of the front that
         hold all budgets and ``bounds``, such as ``{"latency": "2ms"}``: the most accurate one, the ``knee``, or the
         best by ``weights``, such as ``"error=2,latency=1"``.
 
@@ -124,7 +124,8 @@ class OpenStudy:
         worth = worth_by(results.objectives, knee_of_front=knee, weights=weights)
         record = choose(results, number=trial, point=operating_point, bounds=self.bounds(bounds or {}), worth=worth)
         manifest = export_trial(self.ledger, config, record, Path(out), force=force, sparse_weights=sparse_weights)
-        say(f"wrote trial {record.number} to {out}: {told_latency(manifest)}")
+        point = f", operating point {manifest['operating_point']}," if "operating_point" in manifest else ""
+        say(f"wrote trial {record.number}{point} to {out}: {told_latency(manifest)}")
         say(register(self.ledger, config, record, Path(out) / "model.onnx"))
         return manifest
 

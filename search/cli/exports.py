@@ -22,7 +22,7 @@ def export(
     study: StudyName,
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
-    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
+    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial that has several.")] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
     knee: Annotated[bool, typer.Option("--knee", help="Take the knee of the front, not the least error.")] = False,
     weights: Annotated[

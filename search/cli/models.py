@@ -96,7 +96,7 @@ def predict(
     operating_point: Annotated[int | None, typer.Option(min=0, help="Of early exits; the exported one.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
-    """Say what is in each file, with an exported classifier; one with early exits stops as soon as it is sure."""
+    """Say what is in each file, with an exported classifier or transcriber; early exits stop once they are sure."""
     from dataclasses import asdict
     from json import dumps
 
