@@ -21,7 +21,7 @@ from .packaging.licences import licences_of
 from .packaging.package import PLAIN, Export, Extras, refuse_existing, write_export
 from .packaging.samples import Samples, load_for
 from .reading import read_results
-from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
+from .records import FLOAT_PREFIX, TrialRecord, exits_of, network_of, point_of
 from .results import Results
 from .run import versions
 from .study_data import data_of
@@ -112,6 +112,13 @@ def front_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
+def told_latency(manifest: Mapping[str, Any]) -> str:
+    """What an export's manifest says of its latency, in a few words."""
+    latency = manifest["profile"]["measured"]["latency_us"]
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    return f"{told} on {manifest['device']}"
+
+
 def _facts(config: Config, record: TrialRecord, data: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest says of a trial."""
     assert record.measurement is not None
@@ -119,6 +126,7 @@ def _facts(config: Config, record: TrialRecord, data: Mapping[str, Any]) -> dict
         "title": f"{config.study}, trial {record.number}",
         "study": config.study,
         "trial": record.number,
+        **({} if network_of(record) is None else {"operating_point": network_of(record)}),
         "device": config.device,
         "examples_of_data": data["examples"],
         "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},

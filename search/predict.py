@@ -18,8 +18,9 @@ FrontEnd = Callable[[np.ndarray], np.ndarray]
 def features_of(path: Path, manifest: Mapping[str, Any], front_end: Callable[[], FrontEnd]) -> np.ndarray:
     """Return the features (*input_shape) that an export's model takes of a file, by its :func:`front_end_of`.
 
-    A WAV or FLAC file is cut to the loudest window, as in training; a ``.npy`` file holds features as they are. Raises
-    :class:`UserError` for a file that cannot be read, is silent, or does not fit.
+    A WAV or FLAC file is cut to the loudest window, as in training; a transcriber hears all of it, and silence behind.
+    A ``.npy`` file holds features as they are. Raises :class:`UserError` for a file that cannot be read, is silent, or
+    does not fit.
     """
     shape = tuple(manifest["input"]["shape"][1:])
     if path.suffix == ".npy":
@@ -28,14 +29,14 @@ def features_of(path: Path, manifest: Mapping[str, Any], front_end: Callable[[],
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: holds no array of numbers ({error})") from error
     else:
-        sound = _heard(path, manifest["front_end"], shape)
+        sound = _heard(path, manifest["front_end"], shape, in_full="transcription" in manifest)
         features = front_end()(sound).reshape(shape)
     if features.shape != shape:
         raise UserError(f"{path}: has features of shape {features.shape}, and the model takes {shape}")
     return features.astype(np.float32)
 
 
-def _heard(path: Path, settings: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+def _heard(path: Path, settings: Mapping[str, Any], shape: tuple[int, ...], *, in_full: bool) -> np.ndarray:
     """The waveform (s,) of a window."""
     from ..trainers.data.audio import UnreadableAudio, loudest_window, read_clip
 
@@ -47,7 +48,17 @@ def _heard(path: Path, settings: Mapping[str, Any], shape: tuple[int, ...]) -> n
         raise UserError(f"{path}: {error}") from error
     if not np.abs(sound).max() > 0:
         raise UserError(f"{path}: is silent")
-    return loudest_window(sound, shape[-1] * settings["hop_samples"])
+    samples, rate_hz = shape[-1] * settings["hop_samples"], settings["sample_rate_hz"]
+    return _whole(path, sound, samples, rate_hz) if in_full else loudest_window(sound, samples)
+
+
+def _whole(path: Path, sound: np.ndarray, samples: int, rate_hz: int) -> np.ndarray:
+    """The window of ``samples`` that a sound begins."""
+    if len(sound) > samples:
+        raise UserError(
+            f"{path}: is {len(sound) / rate_hz:.1f} s long, and the model hears {samples / rate_hz:g} s (cut it there)"
+        )
+    return np.pad(sound, (0, samples - len(sound)))
 
 
 def front_end_of(folder: Path, manifest: Mapping[str, Any]) -> Callable[[], FrontEnd]:

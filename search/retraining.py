@@ -22,7 +22,7 @@ from .ledger import Ledger
 from .objectives import Objective
 from .pages.rows import share_interval
 from .parts import Parts
-from .records import TrialRecord, profile_figures
+from .records import TrialRecord, network_of, profile_figures
 from .sampling import candidate_seed
 from .shipping import Shipped, Shipping
 from .tasks import task_of
@@ -95,7 +95,10 @@ def _train(job: Job, record: TrialRecord, dataset: Dataset, seed: int, say: Say)
         while trainer.epoch < trainer.config.epochs:
             trainer.train_epoch()
         shipping = Shipping(dataset, trainer.config, job.target, job.exit_bounds, seed, job.device)
-        return shipping.ship(trainer.model, Sparsity.of(record.candidate.sparsity()))
+        sparsity, network = Sparsity.of(record.candidate.sparsity()), network_of(record)
+        if sparsity is None or network is None:
+            return shipping.ship(trainer.model, sparsity)
+        return shipping.ship(trainer.network(network), sparsity.networks()[network])
     except (TrainingDivergedError, TooFewStepsError, RuntimeError) as error:
         raise UserError(f"--retrain: trial {record.number}, seed {seed}: {error} (try other epochs)") from error
 

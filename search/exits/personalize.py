@@ -70,6 +70,8 @@ def personalize(
     without early exits and for a folder that has too little, of one class or of a label that the model does not know.
     """
     manifest = read_manifest(folder)
+    if "transcription" in manifest:
+        raise UserError(f"{folder}: its model transcribes, and only classifiers can be made a user's own")
     exits = manifest.get(GLOBAL_KEY) or manifest.get("exits")
     if exits is None:
         raise UserError(f"{folder}: has no early exits to personalise (export a trial with space.exits)")
@@ -93,7 +95,7 @@ def personalize(
             return None
         logits = [head(own[tested]) for head, own in zip(heads, seen, strict=True)]
         chances = np.stack([softmax(*both) for both in zip(logits, temperatures, strict=True)], 1)
-        return point_at(point["policy"], point["thresholds"], chances, truth, costs)
+        return point_at(point["policy"], point["thresholds"], chances, chances.argmax(2) != truth[:, None], costs)
 
     point = {"policy": "confidence", "thresholds": list(adapted.thresholds)}
     before = told(heads, exits["temperatures"], exits["points"][exits["chosen"]])

@@ -43,6 +43,17 @@ def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (features_of(tmp_path / "a.npy") == features).all()
 
 
+def test_a_transcriber_hears_all_and_silence_behind(tmp_path: Path) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
+    expected = NORMALISATION.apply(LOG_MEL(np.pad(sound, (0, 3_000))[None]))[0]
+    transcriber = {**MANIFEST, "transcription": {"unit": "word"}}
+    np.testing.assert_allclose(features_of(tmp_path / "a.wav", transcriber), expected, atol=1e-4)
+    soundfile.write(tmp_path / "long.wav", np.tile(sound, 2), 16_000)
+    with pytest.raises(UserError, match=r"long.wav: is 0.6 s long, and the model hears 0.5 s \(cut it there\)"):
+        features_of(tmp_path / "long.wav", transcriber)
+
+
 def test_what_cannot_be_heard_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(9000), 16_000)
     (tmp_path / "text.wav").write_text("no sound")
