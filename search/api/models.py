@@ -93,12 +93,12 @@ def _origin(model: str | Path, trial: int | None, store: str | None, ledger: str
 
 
 def predict(folder: str | Path, files: Iterable[str | Path], *, operating_point: int | None = None) -> Iterator[Answer]:
-    """Say what is in each file, one after another, with an exported classifier.
+    """Say what is in each file, one after another, with an exported classifier or transcriber.
 
-    An answer has a ``label``, its ``probability``, and at which ``exit`` of how many ``exits`` it was given. Files are
-    WAV or FLAC of any rate, or features as ``.npy``. A model with early exits stops as soon as it is sure, by its
-    ``operating_point``, that which was exported by default. Raises :class:`UserError` for a folder that is no export,
-    and at a file that cannot be read.
+    An answer has a ``label`` (of a transcriber, the text), its ``probability``, and at which ``exit`` of how many
+    ``exits`` it was given. Files are WAV or FLAC of any rate, or features as ``.npy``. A model with early exits stops
+    as soon as it is sure, by its ``operating_point``, that which was exported by default. Raises :class:`UserError` for
+    a folder that is no export, and at a file that cannot be read.
     """
     from ..exits.runner import StagedModel, read_manifest
     from ..predict import features_of, front_end_of
