@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -35,19 +34,16 @@ PERSONAL_COLUMNS = {
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
 
 
-def front_json(results: Results, study: str) -> str:
-    """Return the front as JSON: objectives, how many trials ended how, and each member with all it has."""
-    return json.dumps(
-        {
-            "study": study,
-            "objectives": [objective.key for objective in results.objectives],
-            "reference": results.reference.tolist(),
-            "hypervolume": results.hypervolume,
-            "trials": {state.value: results.counts[state] for state in State},
-            "front": [_member(record) for record in results.front],
-        },
-        indent=2,
-    )
+def front_data(results: Results, study: str) -> dict[str, Any]:
+    """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has."""
+    return {
+        "study": study,
+        "objectives": [objective.key for objective in results.objectives],
+        "reference": results.reference.tolist(),
+        "hypervolume": results.hypervolume,
+        "trials": {state.value: results.counts[state] for state in State},
+        "front": [_member(record) for record in results.front],
+    }
 
 
 def _member(record: TrialRecord) -> dict[str, object]:
@@ -75,13 +71,8 @@ def print_front(results: Results) -> None:
     trained = sum(count for state, count in counts.items() if state.was_trained)
     members = {record.number for record in results.front}
     more = f", {len(results.front)} operating points" if len(members) < len(results.front) else ""
-    table = Table(title=f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}")
-    columns = _front_columns(results)
-    for title in columns:
-        table.add_column(title, justify="right")
-    for record in results.front:
-        table.add_row(*(cell(record) for cell in columns.values()))
-    console.print(table)
+    title = f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}"
+    console.print(_table(title, _front_columns(results), results.front))
     console.print(
         f"{trained} trained ({counts[State.STOPPED]} stopped early, {counts[State.FAILED]} failed), "
         f"{counts[State.REJECTED]} rejected before training; hypervolume {results.hypervolume:.4f}",
@@ -89,7 +80,23 @@ def print_front(results: Results) -> None:
     )
 
 
+def print_choice(results: Results, members: Sequence[TrialRecord]) -> None:
+    """Print members of the front as a table, numbered from 1."""
+    numbers = {id(record): str(number) for number, record in enumerate(members, 1)}
+    columns = {"#": lambda record: numbers[id(record)], **_front_columns(results)}
+    Console().print(_table("models to choose from", columns, members))
+
+
 Cell = Callable[[TrialRecord], str]
+
+
+def _table(title: str, columns: Mapping[str, Cell], members: Sequence[TrialRecord]) -> Table:
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for record in members:
+        table.add_row(*(cell(record) for cell in columns.values()))
+    return table
 
 
 def _front_columns(results: Results) -> dict[str, Cell]:
