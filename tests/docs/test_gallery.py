@@ -29,14 +29,14 @@ def test_every_picture_is_shown_and_every_shown_one_is_there() -> None:
 def test_the_picture_of_exits_says_what_was_measured(tmp_path: Path) -> None:
     draw_exits(tmp_path / "exits.svg")
     drawn = texts(tmp_path / "exits.svg")
-    assert texts(IMAGES / "exits.svg") == drawn, "make gallery"
+    assert texts(IMAGES / "exits.svg") == drawn, "python -m benchmarks.gallery"
     assert any("leave" in text for text in drawn)
 
 
 def test_drawings_of_a_network_are_those_of_today(tmp_path: Path) -> None:
     draw_network(tmp_path)
     for name in ("network.svg", "memory.svg"):
-        assert texts(tmp_path / name) == texts(IMAGES / name), "make gallery"
+        assert texts(tmp_path / name) == texts(IMAGES / name), "python -m benchmarks.gallery"
 
 
 def test_screenshots_are_made_small(tmp_path: Path) -> None:
