@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..enroll import Enrolled
     from ..exits.personalize import Personalised
     from ..exits.runner import Answer
@@ -41,6 +43,51 @@ def profile(
     from ..profiles import report_on, subject_and_device
 
     return report_on(*subject_and_device(model, device, list(overrides), say), measure)
+
+
+def import_model(
+    model: str | nn.Module,
+    input_shape: Sequence[int],
+    out: str | Path | None = None,
+    *,
+    device: str = "host-onnxruntime",
+    labels: Sequence[str] = (),
+    samples: str | Path | None = None,
+    formats: Sequence[str] = (),
+    force: bool = False,
+    say: Say = print,
+) -> Report:
+    """Fuse a PyTorch model of your own, compare it with what it was, and return what it costs on a device.
+
+    ``model`` is a module, or such as ``"model.py:build"``, a function that returns one; it takes inputs
+    (n, *input_shape) and gives a row of logits each. With ``out`` it is written as a package, whose files are checked
+    on ``samples``: a ``.npy`` file of features, or an ``.npz`` that has ``labels`` too. They set the ranges of int8
+    files, among them those of ``formats`` such as ``"tflite-int8"``. ``labels`` name the outputs.
+
+    Raises :class:`UserError` for a model that cannot be built, run or fused, and for a folder that is there.
+    """
+    from ..devices import targets
+    from ..export import told_latency
+    from ..importing import export_of_imported, fused_model, read_samples
+    from ..packaging.package import Extras, refuse_existing, write_export
+    from ..profiles import Subject, report_on
+
+    if out is not None:
+        refuse_existing(Path(out), force=force)
+    target = targets.device(device)
+    known = None if samples is None else read_samples(Path(samples), input_shape)
+    imported = fused_model(model, input_shape)
+    fusion = imported.report
+    say(
+        f"{imported.origin}: {fusion.fused_blocks} blocks fused, {imported.folded_norms} normalisations folded; "
+        f"outputs differ by {fusion.largest_relative_difference:.1g} at most (relative)"
+    )
+    report = report_on(Subject(imported.origin, imported.form.graph()), target)
+    if out is not None:
+        package = export_of_imported(imported, target, labels, known, report.profile)
+        manifest = write_export(package, Path(out), Extras(tuple(formats)))
+        say(f"wrote {out}: {told_latency(manifest)}")
+    return report
 
 
 def prune(

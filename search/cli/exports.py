@@ -82,29 +82,16 @@ def import_(
     force: Force = False,
 ) -> None:
     """Fuse a PyTorch model of your own, compare and profile it, and write it as a package."""
-    from ..devices import targets
-    from ..export import told_latency
-    from ..importing import export_of_imported, import_model, parse_shape, read_samples
-    from ..packaging.package import Extras, refuse_existing, write_export
-    from ..profiles import Subject, report_on
+    from ..api.models import import_model
+    from ..importing import parse_shape
     from ..tables import print_report
 
-    if out is not None:
-        refuse_existing(out, force=force)
-    shape, target = parse_shape(input_), targets.device(device)
-    known = None if samples is None else read_samples(samples, shape)
-    imported = import_model(model, shape)
-    say(
-        f"{model}: {imported.report.fused_blocks} blocks fused, {imported.folded_norms} normalisations folded; outputs "
-        f"differ by {imported.report.largest_relative_difference:.1g} at most (relative)"
-    )
-    report = report_on(Subject(model, imported.form.graph()), target)
+    names = [name.strip() for name in labels.split(",")] if labels else []
+    report = import_model(
+        model, parse_shape(input_), out, device=device, labels=names, samples=samples, formats=format_ or (),
+        force=force, say=say,
+    )  # fmt: skip
     print_report(report, layers=False)
-    if out is not None:
-        names = [name.strip() for name in labels.split(",")] if labels else []
-        package = export_of_imported(imported, target, names, known, report.profile)
-        manifest = write_export(package, out, Extras(tuple(format_ or ())))
-        say(f"wrote {out}: {told_latency(manifest)}")
 
 
 def _refuse_two_ways(ways: Mapping[str, bool]) -> None:
