@@ -60,24 +60,24 @@ def export_trial(
     """
     refuse_existing(folder, force=force)
     Wanted.of(extras.formats)
-    header = ledger.header()
-    target, data = device(config.device), data_of(header, record.candidate)
-    about: dict[str, Any] = {"front": front_rows(read_results(ledger))}
-    dataset = load_for(config, record.candidate, data, say) if with_data else None
-    samples = None if dataset is None else Samples.of(dataset)
+    header, target = ledger.header(), device(config.device)
     if retraining is None:
         form = trained_form(ledger, config, record)
         content = shipped_file(ledger, config, record, target, form)
-        about["versions"] = header["versions"]
-    else:
-        if dataset is None:
-            raise UserError("--retrain: needs the study's data (leave out --without-data)")
+    elif not with_data:
+        raise UserError("--retrain: needs the study's data (leave out --without-data)")
+    data = data_of(header, record.candidate)
+    about: dict[str, Any] = {"versions": header["versions"], "front": front_rows(read_results(ledger))}
+    dataset = load_for(config, record.candidate, data, say) if with_data else None
+    if retraining is not None:
+        assert dataset is not None
         from .retraining import retrain
 
         made = retrain(ledger, config, record, dataset, epochs=retraining.epochs, seeds=retraining.seeds, say=say)
         record, about["retrained"], about["versions"] = made.record, made.about, versions()
         form = task_named(data).form(made.shipped.fused, dataset.input_shape)
         content = made.shipped.content or form.convert(target, None, data["labels"])
+    samples = None if dataset is None else Samples.of(dataset)
     export = export_of(form, target, content, config, record, data, about, samples)
     return write_export(export, folder, extras)
 
