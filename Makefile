@@ -26,7 +26,7 @@ format: .venv/installed
 
 # The site, in build/docs; a warning, such as of a link that leads nowhere, is an error.
 docs: .venv/installed
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
 
 # Figures of benchmarks/results into the tables of the README and of docs/.
 figures: .venv/installed

@@ -33,8 +33,16 @@ from repareto.trainers.data.users.options import Users
 from repareto.trainers.data.users.recorded import speaker_of, users_of
 from repareto.trainers.exits.adapt import TAU, Adapted, adapt
 from repareto.trainers.exits.answers import exit_logits, head_features, heads_of
-from repareto.trainers.exits.operating_points import Calibration, OperatingPoint, least_cost, point_at, sweep
+from repareto.trainers.exits.operating_points import (
+    Calibration,
+    OperatingPoint,
+    errors_by_exit,
+    least_cost,
+    point_at,
+    sweep,
+)
 from repareto.trainers.exits.personal import STEPS, Head, fine_tuning_macs, head_training_cost
+from repareto.trainers.exits.scoring import ScoredClasses
 from repareto.trainers.exits.temperature import softmax
 from repareto.trainers.features import LogMel, Normalisation
 
@@ -105,10 +113,11 @@ class Deployed:
     def __init__(self, fused: MultiExit, data: Dataset, runs: int) -> None:
         self.fused, self.heads = fused, heads_of(fused)
         logits = exit_logits(fused, data.validation.features)
-        self.calibration = Calibration.of(logits, data.validation.labels)
+        self.calibration = Calibration.of(logits, data.validation.labels, ScoredClasses())
         _, self.up_to_us = times_us(fused, data, runs)
         probabilities = self.calibration.probabilities(logits)
-        points = sweep(fused.policies, probabilities, data.validation.labels, self.up_to_us)
+        errors = errors_by_exit(ScoredClasses(), logits, data.validation.labels)["error"]
+        points = sweep(fused.policies, probabilities, errors, self.up_to_us)
         self.point = least_cost(points, self.calibration.errors[-1] + ALLOWED)
         graph = read_module(fused, (1, *data.input_shape))
         self.macs, self.fine_tuning_bytes = graph.macs, fine_tuning_memory_bytes(graph, BATCH)
@@ -126,7 +135,7 @@ class Deployed:
         pairs = zip(heads, seen, temperatures, strict=True)
         chances = np.stack([softmax(head(own), temperature) for head, own, temperature in pairs], 1)
         bars = [None] * (len(heads) - 1) if thresholds is None else thresholds
-        return point_at(policy, bars, chances, user.test.labels, self.up_to_us)
+        return point_at(policy, bars, chances, chances.argmax(2) != user.test.labels[:, None], self.up_to_us)
 
     def adapted(self, user: User, labels: np.ndarray, kept: np.ndarray, seed: int) -> tuple[Adapted, Training]:
         """Return a user's own exits, by labels (n,) of the recordings that are ``kept``."""

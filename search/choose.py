@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..spaces.errors import UserError
 from .objectives import Budget
-from .records import State, TrialRecord, at_point, exits_of, figures_of
+from .records import State, TrialRecord, at_point, figures_of, points_of
 from .results import Results
 from .weighing import Worth, by_first_objective
 
@@ -21,7 +21,7 @@ def choose(
 ) -> TrialRecord:
     """Return trial ``number``, or else the front member of the least ``worth`` that holds all ``bounds``.
 
-    A trial with early exits has the figures of its operating point ``point``, by default of that which was chosen.
+    A trial with several operating points has the figures of ``point``, by default of that which it stands for.
 
     Raises :class:`UserError` for a trial that has no model, and for bounds that no member holds, with the closest one.
     """
@@ -63,9 +63,9 @@ def _of_number(results: Results, number: int) -> TrialRecord:
 
 
 def _at_point(record: TrialRecord, point: int | None) -> TrialRecord:
-    exits = exits_of(record)
-    if point is not None and (exits is None or not 0 <= point < len(exits["points"])):
-        has = "no early exits" if exits is None else f"operating points 0 to {len(exits['points']) - 1}"
+    points = points_of(record)
+    if point is not None and point not in points:
+        has = f"operating points {', '.join(map(str, points))}" if points else "no operating points"
         raise UserError(f"--operating-point {point}: trial {record.number} has {has}")
     return at_point(record, point)
 

@@ -37,6 +37,8 @@ def _additions(candidate: Mapping[str, Value]) -> Iterable[str]:
         yield f"{exits} exit{'s' if exits != 1 else ''}"
     if share := sparse_share(candidate):
         yield f"{share} sparse"
+    if SPARSITY_PREFIX + "supernet" in candidate:
+        yield "supernet"
 
 
 def sparse_share(candidate: Mapping[str, Value]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,19 +35,16 @@ PERSONAL_COLUMNS = {
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
 
 
-def front_json(results: Results, study: str) -> str:
-    """Return the front as JSON: objectives, how many trials ended how, and each member with all it has."""
-    return json.dumps(
-        {
-            "study": study,
-            "objectives": [objective.key for objective in results.objectives],
-            "reference": results.reference.tolist(),
-            "hypervolume": results.hypervolume,
-            "trials": {state.value: results.counts[state] for state in State},
-            "front": [_member(record) for record in results.front],
-        },
-        indent=2,
-    )
+def front_data(results: Results, study: str) -> dict[str, Any]:
+    """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has."""
+    return {
+        "study": study,
+        "objectives": [objective.key for objective in results.objectives],
+        "reference": results.reference.tolist(),
+        "hypervolume": results.hypervolume,
+        "trials": {state.value: results.counts[state] for state in State},
+        "front": [_member(record) for record in results.front],
+    }
 
 
 def _member(record: TrialRecord) -> dict[str, object]:

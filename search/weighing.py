@@ -22,6 +22,13 @@ def by_first_objective(values: np.ndarray) -> np.ndarray:
     return np.arange(len(values))
 
 
+def worth_by(objectives: Sequence[Objective], *, knee_of_front: bool, weights: str | None) -> Worth:
+    """Return the worth that a user asks for: by weights, by the knee, or else by the first objective."""
+    if weights is not None:
+        return weighed(parse_weights(weights, objectives))
+    return knee if knee_of_front else by_first_objective
+
+
 def weighed(weights: Sequence[float]) -> Worth:
     """Return the worth by a weight for each objective: the weighted sum of :func:`scaled` values."""
     return lambda values: scaled(values) @ np.asarray(weights, dtype=float)

@@ -238,7 +238,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return the untrained model: (batch, *input_shape) -> (batch, classes).
+        """Return the untrained model: ``(batch, *input_shape) -> (batch, classes)``.
 
         A network that transcribes answers once a step: (batch, steps, classes), the first class CTC's blank.
         """

@@ -28,6 +28,8 @@ def init(
         raise UserError(f'{config}: "{config.stem}" would be the study\'s name, which has letters, digits and ._- only')
     if config.exists() and not force:
         raise UserError(f"{config}: exists already (choose another name, or --force)")
+    if not config.parent.is_dir():
+        raise UserError(f"{config}: there is no folder {config.parent} to write to (make it, or choose another)")
     text = config_text(ask_all(ask), config)
     try:
         config.write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from torch import nn
 
 from ...spaces.errors import UserError, nearest_hint
 from ...spaces.sparsity.slicing import sliced_to_levels
-from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, WEIGHT, Sparsity
+from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
 from ...trainers.retraining import retrainer
@@ -99,7 +99,8 @@ def prune(origin: Origin, asked: Asked, data: Mapping[str, Any], out: Path, *, f
 
 def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
     """Return the method and what it takes out."""
-    methods = [name for name in METHODS if name != NONE]
+    # One network is wanted, and a supernet is many.
+    methods = [name for name in METHODS if name not in (NONE, SUPERNET)]
     if asked.method not in methods:
         raise UserError(f"--method {asked.method}: is unknown ({nearest_hint(asked.method, methods)})")
     able = METHODS[asked.method]

@@ -89,6 +89,16 @@ def test_int8(tmp_path):
     check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
 
 
+def test_asr_exits(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("asr_exits", tmp_path)
+    names = [f"{head}.{figure}" for head in ("shared", "own") for figure in ("speed_up", "lost_points")]
+    check_claims(document, *(f"asr_exits.{name}" for name in names))
+    for row in document["rows"]:
+        assert 0 < row["up_to_us"][0] < row["up_to_us"][1] < row["up_to_us"][2]
+        assert sum(row["rates"]) == pytest.approx(1)
+
+
 def test_asr(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("asr", tmp_path)
@@ -171,6 +181,16 @@ def test_sparsity(tmp_path):
     on_host = {row["network"]: row for row in document["rows"] if row.get("device") == "host-litert"}
     # Zeros are computed with; channels that are gone are not.
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
+
+
+def test_supernet(tmp_path):
+    document = publish("supernet", tmp_path)
+    kinds = ("each_as_long", "epochs_in_all", "time_in_all")
+    names = (f"{figure}_{kind}" for figure in ("points", "hypervolume") for kind in kinds)
+    check_claims(document, *(f"supernet.{name}" for name in (*names, "training_time")))
+    # What is compared ships alike.
+    sizes = {(row["level"], row["parameters"], row["macs"]) for row in document["rows"]}
+    assert len(sizes) == len({level for level, _, _ in sizes}) == 2
 
 
 def test_sparse_storage(tmp_path):

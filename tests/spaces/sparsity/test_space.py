@@ -133,3 +133,40 @@ def test_what_cannot_be_asked_for(settings: Any, message: str) -> None:
     with pytest.raises(UserError) as raised:
         load_space({"name": "ds_cnn", "sparsity": settings})
     assert str(raised.value).startswith(message)
+
+
+def test_a_supernet_has_levels_of_its_own() -> None:
+    settings = {"method": ["magnitude", "supernet"], "per_stage": True, "supernet": [0.1, 0.5, 0.85]}
+    candidates = [space(**settings).draw(random.Random(seed)) for seed in range(20)]
+    own = next(candidate for candidate in candidates if candidate.sparsity()["method"] == "supernet")
+    assert set(own.sparsity()) == {"method", "supernet"}
+    sparsity = Sparsity.of(own.sparsity())
+    assert sparsity == Sparsity("supernet", "channel", (0.1,), (0.5, 0.85))
+    assert [network.levels for network in sparsity.networks()] == [(0.1,), (0.5,), (0.85,)]
+    assert {network.narrower for network in sparsity.networks()} == {()}
+    other = Sparsity("magnitude", "channel", (0.1,))
+    assert other.networks() == (other,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"method": "supernet", "supernet": 0.5}, "must be a list of levels from 0 to 0.99"),
+        ({"method": "supernet", "supernet": [0, 1]}, "must be a list of levels from 0 to 0.99"),
+        ({"method": "supernet", "supernet": [0.5]}, "must be two levels or more, each above the one before"),
+        ({"method": "supernet", "supernet": [0.5, 0.3]}, "must be two levels or more, each above the one before"),
+        ({"method": "magnitude", "supernet": [0.3, 0.5]}, "is for a method that is not searched"),
+        ({"method": "supernet", "granularity": "weight"}, "supernet takes out channels"),
+    ],
+)
+def test_supernets_that_cannot_be(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        space(**settings)
+
+
+def test_what_a_supernet_does_not_go_with() -> None:
+    own = {"name": "ds_cnn", "sparsity": {"method": ["none", "supernet"]}}
+    with pytest.raises(UserError, match=r"supernet does not go with space\.exits"):
+        load_space(own | {"exits": {"count": 1}})
+    with pytest.raises(UserError, match="networks of a supernet learn from the widest of them"):
+        load_space(own | {"distillation": {"from": "teacher", "teacher": {"width": 16}}})
