@@ -242,6 +242,14 @@ def test_personalization(tmp_path):
         assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
 
 
+def test_formats(tmp_path):
+    document = publish("formats", tmp_path)
+    names = ("written", "float32_difference", "int8_difference", "int8_points_lost", "front_end_difference")
+    check_claims(document, *(f"formats.{name}" for name in names))
+    formats = [row["format"] for row in document["rows"] if "format" in row]
+    assert formats == ["onnx", "onnx-int8", "tflite", "tflite-int8", "executorch", "executorch-int8", "c"]
+
+
 def test_front(tmp_path):
     if shutil.which("chromium") is None:
         pytest.skip("no Chromium on this machine")
