@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import Candidate
 from .addresses import LedgerAddress, without_password
 from .database import open_storage
+from .differences import first_difference
 from .lease import Lease, Leases, LeaseState
 from .patience import patiently
 from .read_trials import read_trials
@@ -34,7 +35,7 @@ FORMAT = 2
 """Of what is kept with a study and its trials. A study of another format is refused."""
 HEADER_KEY = "repareto"
 BEGINNING_KEY, CURVE_KEY, LOSSES_KEY, END_KEY = "beginning", "curve", "losses", "end"
-MEASURED_KEY = "repareto.measured."
+MEASURED_KEY, REPEATS_KEY = "repareto.measured.", "repareto.repeats."
 GOAL_KEY = "repareto.trials"
 CLOCK_TOLERANCE_SECONDS = 5.0
 OPTUNA_STATES = {
@@ -182,7 +183,7 @@ class Ledger:
 
     def record_goal(self, trials: int) -> None:
         """Write how many trained candidates the study is to have."""
-        self._write(lambda: self._storage.set_study_user_attr(self._study_id, GOAL_KEY, trials))
+        self._write_with_study(GOAL_KEY, trials)
 
     def goal(self) -> int:
         """Return how many trained candidates the study was last asked for."""
@@ -195,7 +196,7 @@ class Ledger:
         new = json.loads(json.dumps(values))
         for part in new:
             if old.get(part) != new[part]:
-                where = _first_difference(old.get(part), new[part])
+                where = first_difference(old.get(part), new[part])
                 raise UserError(
                     f'study "{self.name}" exists in {without_password(self.address)} with another {part} ({where}); '
                     "choose another study name, or the old settings to continue it"
@@ -227,7 +228,13 @@ class Ledger:
         """Return all trials in order of their numbers; ``trials`` are those of :meth:`frozen_trials`, where at hand."""
         attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
         trials = self.frozen_trials() if trials is None else trials
-        records = [_record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})) for trial in trials]
+        records = [
+            replace(
+                _record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})),
+                repeats=tuple(attributes.get(f"{REPEATS_KEY}{trial.number}", ())),
+            )
+            for trial in trials
+        ]
         self._latest = max((record.ended or record.started for record in records), default=0.0)
         return records
 
@@ -342,8 +349,14 @@ class Ledger:
     def record_measured(self, number: int, profile: Mapping[str, Any]) -> None:
         """Write what the fused model of a front member was measured to cost."""
         # With the study, for Optuna lets nobody write to a trial that has ended.
-        key = f"{MEASURED_KEY}{number}"
-        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, dict(profile)))
+        self._write_with_study(f"{MEASURED_KEY}{number}", dict(profile))
+
+    def record_repeats(self, number: int, errors: Sequence[float]) -> None:
+        """Write what errors a front member's candidate had on other seeds."""
+        self._write_with_study(f"{REPEATS_KEY}{number}", list(errors))
+
+    def _write_with_study(self, key: str, value: Any) -> None:
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
 
     def finish(
         self,
@@ -422,17 +435,3 @@ def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
         started=beginning["started"],
         ended=end.get("ended"),
     )
-
-
-def _first_difference(old: Any, new: Any, place: str = "") -> str:
-    """Return where two JSON values differ first, such as ``stages.high: 3 there, 4 here``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-    if isinstance(old, list) and isinstance(new, list):
-        for index, (left, right) in enumerate(zip(old, new, strict=False)):
-            if left != right:
-                label = right.get("name", index) if isinstance(right, dict) else index
-                return _first_difference(left, right, f"{place}.{label}" if place else str(label))
-    return f"{place + ': ' if place else ''}{json.dumps(old)} there, {json.dumps(new)} here"

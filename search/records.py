@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..spaces.space import Candidate
@@ -100,6 +101,8 @@ class TrialRecord:
     measured: dict[str, Any] = field(default_factory=dict)
     """The JSON form of the profile measured on the fused model at the end, for members of the front."""
     feasible: bool = True
+    repeats: tuple[float, ...] = ()
+    """Errors of the same candidate trained from scratch on other seeds, for members of the front."""
     losses: tuple[Loss, ...] = ()
     """How it lost its workers, in order."""
     started: float = 0.0
@@ -119,6 +122,19 @@ def figures_of(record: TrialRecord) -> dict[str, float]:
         planned = record.profile.get(name, {}).get("method") == "planned"
         figures[name] = max(value, figures[name]) if planned and name == "peak_memory_bytes" else value
     return figures
+
+
+def error_of(record: TrialRecord) -> float:
+    """Return the error that decides on a finished trial: in the mean of other seeds where it was trained on some."""
+    assert record.measurement is not None
+    return fmean(record.repeats) if record.repeats else record.measurement.figures["error"]
+
+
+def inherited_of(record: TrialRecord) -> dict[str, int]:
+    """Return of which ``trial`` a finished one had its first weights, and how many ``epochs`` these had been trained,
+    all ancestors included; nothing of one that was trained from scratch."""
+    assert record.measurement is not None
+    return record.measurement.details.get("inherited", {})
 
 
 def exits_of(record: TrialRecord) -> dict[str, Any] | None:

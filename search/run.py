@@ -26,6 +26,7 @@ from .config import Config
 from .exits.bounds import Bounds
 from .exits.costs import refuse_exits
 from .exits.headroom import refuse_without_users
+from .facts import StudyFacts
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
@@ -58,6 +59,8 @@ class Outcome:
     results: Results
     unfinished: str = ""
     interrupted: bool = False
+    error_examples: int | None = None
+    """Of how many examples an error is a share; None where it is no such share."""
     view_is_complete: bool = True
     """False where MLflow could not be written: the ledger has all, and the same command again writes the view."""
 
@@ -104,7 +107,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
                 say(_behind(trouble))
             else:
                 complete_front(config, ledger, say)
-            return Outcome(read_results(ledger))
+            return _told(Outcome(read_results(ledger)), config, ledger)
     if config.workers.address is not None:
         from .cluster import connect
 
@@ -126,7 +129,13 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     outcome = train(parts, ledger, datasets, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
         complete_front(config, ledger, say)
-    return replace(outcome, results=read_results(ledger))
+    return _told(outcome, config, ledger)
+
+
+def _told(outcome: Outcome, config: Config, ledger: Ledger) -> Outcome:
+    """Return an outcome with what the ledger knows by now."""
+    examples = StudyFacts.of(config, ledger.header()).error_examples
+    return replace(outcome, results=read_results(ledger), error_examples=examples)
 
 
 def load_data(parts: Parts, say: Say, variants: Sequence[Variant] = ()) -> Datasets:
@@ -249,12 +258,17 @@ def train(
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
+        inherits=config.search.inherit,
         target=parts.device,
         exit_bounds=Bounds.of(config.parsed_budgets()),
     )
     try:
         with progress:
             run_on_ray(study, job, datasets, config.workers, trainable or CandidateTrainable, progress.say)
+            if config.search.repeats and not study.unfinished:
+                from .repeats import repeat_front
+
+                repeat_front(study, job, datasets, config.workers, config.search.repeats, progress.say)
     except BaseException:
         _close_view(view, "KILLED", say)
         raise

@@ -228,6 +228,11 @@ class Study:
         self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
         self._read_again(number)
 
+    def record_repeats(self, number: int, errors: Sequence[float]) -> None:
+        """Record what errors a finished trial's candidate has on other seeds."""
+        self._ledger.record_repeats(number, errors)
+        self._change(replace(self.results.record(number), repeats=tuple(errors)))
+
     def _broken(self, figures: Mapping[str, float]) -> str:
         """Return which budgets the figures break, for a person; nothing where none."""
         broken = [budget for budget in known_budgets(self._budgets, figures) if budget.excess(figures) > 0]

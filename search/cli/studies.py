@@ -30,7 +30,7 @@ def search(
     from ..addresses import options_of
     from ..config import ConfigFile
     from ..run import run_search
-    from ..tables import print_front
+    from ..front_table import print_front
     from ..units import parse_quantity
 
     make_importable(config.parent, ".")  # where a space of the user's own may be
@@ -43,7 +43,7 @@ def search(
     study = settings.validated()
     with settings.naming_lines():
         outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=say)
-    print_front(outcome.results)
+    print_front(outcome.results, outcome.error_examples)
     if outcome.unfinished:
         say(f"{outcome.unfinished}: the same command goes on from here")
     say(f"look at it:  {study.tracking or f'repareto ui{options_of(study)}'}")
@@ -126,27 +126,27 @@ def front(
             raise UserError(f"--html {html}: would be written on the cluster; the study's page in MLflow has the plot")
         raise typer.Exit(_on_cluster(address, "front", study, store, ledger_url, *(["--json"] if json else [])))
     from ..config import Config
+    from ..facts import StudyFacts
     from ..reading import read_results
-    from ..tables import front_json, print_front
+    from ..front_table import front_json, print_front
 
     ledger = open_ledger(study, store, ledger_url)
-    results = read_results(ledger)
+    results, header = read_results(ledger), ledger.header()
+    facts = StudyFacts.of(Config(**header["config"]), header)
     if html is not None:
-        from ..facts import StudyFacts
         from ..importance import importances
         from ..pages.study import study_page
 
-        header = ledger.header()
-        page = study_page(results, StudyFacts.of(Config(**header["config"]), header), importances(results))
+        page = study_page(results, facts, importances(results))
         try:
             html.write_text(page)
         except OSError as error:
             raise UserError(f"--html {html}: cannot be written ({error.strerror})") from error
         print(f"wrote {html}", file=sys.stderr)
     if json:
-        print(front_json(results, study))
+        print(front_json(results, study, facts.error_examples))
     elif html is None:
-        print_front(results)
+        print_front(results, facts.error_examples)
 
 
 def _on_cluster(address: str, command: str, study: str, store: str | None, ledger_url: str | None, *flags: str) -> int:

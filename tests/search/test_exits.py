@@ -25,7 +25,7 @@ from repareto.search.records import Measurement, at_point, at_points, point_of, 
 from repareto.search.results import Results
 from repareto.search.run import appraiser_for, load_data, new_header, read_results
 from repareto.search.sampling import distribution
-from repareto.search.tables import print_front
+from repareto.search.front_table import print_front
 from repareto.search.tracking import connect_runs
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces.errors import UserError
