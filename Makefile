@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread a worker: more of them contend for the same cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test check format claims bench chaos constraints clean
+.PHONY: search test check format docs figures claims bench chaos constraints clean
 
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
@@ -12,7 +12,7 @@ search: .venv/installed
 # What starts servers and searches comes after the rest: much of its time is waiting, so that two files run at a time.
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile tests/spaces tests/trainers tests/search tests/infra
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/benchmarks
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/benchmarks tests/docs
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -23,6 +23,14 @@ check: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site, in build/docs; a warning, such as of a link that leads nowhere, is an error.
+docs: .venv/installed
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
+
+# Figures of benchmarks/results into the tables of the README and of docs/.
+figures: .venv/installed
+	$(BIN)/python -m benchmarks.figures
 
 claims: .venv/installed
 	$(BIN)/python -m benchmarks.claims
@@ -57,5 +65,5 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "setuptools>=77"
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[speech,test,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[speech,test,dev,docs]"
 	touch $@

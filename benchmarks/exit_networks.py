@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from repareto.search.devices.host.onnx_runtime import make_session, onnx_bytes
 from repareto.search.devices.host.onnx_stages import OnnxStages, stage_files
 from repareto.search.exits.files import staged_difference
+from repareto.spaces.exits.chain import ExitChain
 from repareto.spaces.exits.network import MultiExit, fuse_all_answers
 from repareto.spaces.exits.space import WithExits
 from repareto.spaces.space import load_space
@@ -62,6 +63,10 @@ class Recipe:
         torch.manual_seed(seed)
         return space.build(space.candidate(dict(space.middle()) | own), data.input_shape, len(data.labels))
 
+    def training(self) -> TrainingConfig:
+        """Return how it learns."""
+        return TrainingConfig(epochs=self.epochs, batch_size=BATCH_SIZE)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -71,21 +76,33 @@ class Trained:
     train_seconds: float
 
     @property
-    def exits(self) -> MultiExit:
-        assert isinstance(self.fused, MultiExit)
+    def exits(self) -> ExitChain:
+        assert isinstance(self.fused, ExitChain)
         return self.fused
 
 
-def trained(recipe: Recipe, data: Dataset, seed: int, keep: Path) -> Trained:
-    """Train a network, or read what a run before this one kept."""
-    what = {**asdict(recipe), "seed": seed, "batch": BATCH_SIZE, "data": data.name, "clips": len(data.train)}
+class Trainable(Protocol):
+    """A dataclass that says what is trained, and how."""
+
+    def build(self, data: Dataset, seed: int) -> nn.Module:
+        """Return an untrained network."""
+
+    def training(self) -> TrainingConfig:
+        """Return how it learns."""
+
+
+def trained(recipe: Trainable, data: Dataset, seed: int, keep: Path, *, data_seed: int = 0) -> Trained:
+    """Train a network, or read what a run before this one kept, of data that was drawn from ``data_seed``."""
+    config = recipe.training()
+    what = {**asdict(recipe), "seed": seed, "batch": config.batch_size, "data": data.name, "clips": len(data.train)}  # type: ignore[call-overload]
     what["labels"] = data.labels
+    what |= {"data_seed": data_seed} if data_seed else {}  # what was kept without it stays valid
     path = keep / f"{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]}.pt"
     model = recipe.build(data, seed)
     if not path.exists():
-        trainer = SupervisedTrainer(model, data, TrainingConfig(epochs=recipe.epochs, batch_size=BATCH_SIZE), seed=seed)
+        trainer = SupervisedTrainer(model, data, config, seed=seed)
         start = time.process_time()
-        for _ in range(recipe.epochs):
+        for _ in range(config.epochs):
             trainer.train_epoch()
         keep.mkdir(parents=True, exist_ok=True)
         torch.save({"weights": model.state_dict(), "seconds": time.process_time() - start}, path)

@@ -23,13 +23,14 @@ from torch.nn import functional as F
 
 from repareto.search.devices.host.onnx_runtime import make_session, onnx_bytes
 from repareto.search.front import hypervolume
+from repareto.spaces.exits.chain import ExitChain
 from repareto.spaces.exits.heads import head
-from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.exits.places import chain_of, places_of
 from repareto.trainers.data.dataset import Dataset, Split
 from repareto.trainers.data.synthetic import Synthetic
 from repareto.trainers.exits.operating_points import Calibration
 from repareto.trainers.exits.policies import confidence
+from repareto.trainers.exits.scoring import ScoredClasses
 from repareto.trainers.exits.thresholds import Threshold, exits_taken
 
 from .exit_networks import processor_us, trained
@@ -114,7 +115,7 @@ def fitted(features: torch.Tensor, labels: torch.Tensor, classes: int) -> nn.Lin
 class Placements:
     """A trained network with exits at all places: what every placement of them answers, and takes."""
 
-    def __init__(self, network: MultiExit, data: Dataset, runs: int) -> None:
+    def __init__(self, network: ExitChain, data: Dataset, runs: int) -> None:
         layers = chain_of(nn.Sequential(*network.segments), "repcnn")
         places = places_of(layers, data.input_shape)
         cuts = [place.index for place in places]
@@ -127,7 +128,7 @@ class Placements:
             with torch.no_grad():
                 early = [layer(own).double().numpy() for layer, own in zip(heads, means, strict=True)]
             logits[name] = np.stack([*early, last], 1)
-        calibration = Calibration.of(logits["validation"], data.validation.labels)
+        calibration = Calibration.of(logits["validation"], data.validation.labels, ScoredClasses())
         self.validation = Answers(calibration.probabilities(logits["validation"]), data.validation.labels)
         self.test = Answers(calibration.probabilities(logits["test"]), data.test.labels)
         self.count = len(places)

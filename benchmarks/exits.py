@@ -18,10 +18,18 @@ import numpy as np
 import torch
 
 from repareto.spaces.exits.network import MultiExit
-from repareto.trainers.data.dataset import Dataset
+from repareto.trainers.data.dataset import Dataset, Split
 from repareto.trainers.data.synthetic import Synthetic
 from repareto.trainers.exits.answers import exit_logits
-from repareto.trainers.exits.operating_points import Calibration, OperatingPoint, least_cost, point_at, sweep
+from repareto.trainers.exits.operating_points import (
+    Calibration,
+    OperatingPoint,
+    errors_by_exit,
+    least_cost,
+    point_at,
+    sweep,
+)
+from repareto.trainers.exits.scoring import scoring_of
 
 from .exit_networks import Recipe, times_us, trained
 from .report import Claim, arguments, over, publish
@@ -73,21 +81,28 @@ def judge(
     fused: MultiExit, data: Dataset, plain_error: float, up_to_us: tuple[float, ...]
 ) -> tuple[OperatingPoint, OperatingPoint, Calibration]:
     """Return the point chosen on the validation split, what it comes to on the test split, and the calibration."""
-    logits = exit_logits(fused, data.validation.features)
-    calibration = Calibration.of(logits, data.validation.labels)
-    points = sweep(fused.policies, calibration.probabilities(logits), data.validation.labels, up_to_us)
-    chosen = least_cost(points, plain_error + ALLOWED)
-    probabilities = calibration.probabilities(exit_logits(fused, data.test.features))
-    return chosen, point_at(chosen.policy, chosen.thresholds, probabilities, data.test.labels, up_to_us), calibration
+    scoring = scoring_of(data)
+    logits, test_logits = (exit_logits(fused, split.features) for split in (data.validation, data.test))
+    calibration = Calibration.of(logits, data.validation.labels, scoring)
+    errors = errors_by_exit(scoring, logits, data.validation.labels)["error"]
+    chosen = least_cost(
+        sweep(fused.policies, calibration.probabilities(logits), errors, up_to_us), plain_error + ALLOWED
+    )
+    probabilities = calibration.probabilities(test_logits)
+    test_errors = errors_by_exit(scoring, test_logits, data.test.labels)["error"]
+    return chosen, point_at(chosen.policy, chosen.thresholds, probabilities, test_errors, up_to_us), calibration
 
 
 def errors_of(fused: MultiExit, data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the error of each exit alone, of the validation and the test split."""
-    both = (data.validation, data.test)
-    return tuple(  # type: ignore[return-value]
-        tuple((exit_logits(fused, split.features).argmax(2) != split.labels[:, None]).mean(0).tolist())
-        for split in both
-    )
+    scoring = scoring_of(data)
+
+    def errors(split: Split) -> tuple[float, ...]:
+        return tuple(
+            errors_by_exit(scoring, exit_logits(fused, split.features), split.labels)["error"].mean(0).tolist()
+        )
+
+    return errors(data.validation), errors(data.test)
 
 
 def measure(backbones: Sequence[str], seeds: int, size: Size, keep: Path) -> list[Outcome]:

@@ -80,15 +80,10 @@ class Bench:
     def _ended_trial(self, number: int, rng: random.Random, profile: dict[str, Any]) -> Any:
         from optuna.trial import create_trial
 
-        from repareto.search.ledger import (
-            BEGINNING_KEY,
-            CURVE_KEY,
-            END_KEY,
-            OPTUNA_STATES,
-            constraint_attributes,
-        )
+        from repareto.search.ledger import OPTUNA_STATES, constraint_attributes
         from repareto.search.records import State, profile_figures
         from repareto.search.sampling import distribution
+        from repareto.search.trial_records import BEGINNING_KEY, CURVE_KEY, END_KEY
 
         from .simulation import curve, measurement
 

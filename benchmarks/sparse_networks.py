@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from repareto.spaces.sparsity.space import CHANNEL, Sparsity
 from repareto.trainers.data.dataset import Dataset, Split
 from repareto.trainers.data.synthetic import Synthetic
 from repareto.trainers.sparsity import sparsifier_of
+from repareto.trainers.sparsity.base import Sparsifier
 from repareto.trainers.sparsity.l0 import HardConcrete
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig, error_rate
 
@@ -99,36 +100,52 @@ def train(run: Run) -> Outcome:
 
 def trained(run: Run) -> tuple[Outcome, nn.Module]:
     """The same, with the model in training's form."""
-    data = keywords(run.clips)
     own = None if run.method == DENSE else sparsifier_of(sparsity_of(run))
+    trainer, step_seconds = fitted(run, own)
+    outcome = scored(run, trainer.model.eval(), step_seconds)
+    if isinstance(own, HardConcrete):
+        outcome = replace(outcome, missed=float((own.expected_sizes().detach() - own.target_sizes).amax()))
+    return outcome, trainer.model
+
+
+def fitted(run: Run, sparsifier: Sparsifier | None) -> tuple[SupervisedTrainer, float]:
+    """Return what has trained a run's network, and the processor's seconds that a step took."""
+    data = keywords(run.clips)
     torch.manual_seed(run.seed)
     model = RepCNN().build(network(WIDTHS, BLOCKS, KERNEL), data.input_shape, len(data.labels))
     trainer = SupervisedTrainer(
-        model, data, TrainingConfig(epochs=run.epochs, batch_size=BATCH), seed=run.seed, sparsifier=own
+        model, data, TrainingConfig(epochs=run.epochs, batch_size=BATCH), seed=run.seed, sparsifier=sparsifier
     )
     start = time.process_time()
     for _ in range(run.epochs):
         trainer.train_epoch()
-    steps = run.epochs * -(-len(data.train) // BATCH)
-    seconds = (time.process_time() - start) / steps
+    return trainer, (time.process_time() - start) / (run.epochs * steps_an_epoch(data))
+
+
+def steps_an_epoch(data: Dataset) -> int:
+    """Return how many steps an epoch has."""
+    return -(-len(data.train) // BATCH)
+
+
+def scored(run: Run, model: nn.Module, step_seconds: float) -> Outcome:
+    """Return what a trained model in eval mode is, once it is made what would ship."""
+    data = keywords(run.clips)
     samples = torch.from_numpy(data.test.features[:64]).float()
-    shipped, report = fuse(trainer.model.eval(), samples)
+    shipped, report = fuse(model, samples)
     kept: tuple[int, ...] = ()
     if run.granularity == CHANNEL:
-        shipped, report, kept = slice_to_shipped(trainer.model, shipped, samples, sparsity_of(run))
+        shipped, report, kept = slice_to_shipped(model, shipped, samples, sparsity_of(run))
     assert report.ok, report
     kernels = [parameter for parameter in shipped.parameters() if parameter.dim() > 1]
-    outcome = Outcome(
+    return Outcome(
         run,
         error_rate(shipped, data.test),
         sum(parameter.numel() for parameter in shipped.parameters()),
         sum(int((kernel != 0).sum()) for kernel in kernels),
         read_module(shipped, (1, *data.input_shape)).macs,
-        seconds,
+        step_seconds,
         kept,
-        float((own.expected_sizes().detach() - own.target_sizes).amax()) if isinstance(own, HardConcrete) else 0.0,
     )
-    return outcome, trainer.model
 
 
 class Kept:
@@ -145,12 +162,22 @@ class Kept:
 
     def of(self, run: Run) -> Outcome:
         """Return a run's outcome, trained where it is not known."""
-        if run not in self._known:
-            outcome = self._known[run] = train(run)
-            if self._path:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a") as lines:
-                    lines.write(json.dumps(asdict(outcome)) + "\n")
-            where = f"{run.method} {run.granularity} {run.level:.0%} seed {run.seed}"
-            print(f"{where}: {100 * outcome.error:.2f} %", flush=True)
-        return self._known[run]
+        (outcome,) = self.of_one_training([run], lambda: [train(run)])
+        return outcome
+
+    def of_one_training(self, runs: Sequence[Run], training: Callable[[], Sequence[Outcome]]) -> list[Outcome]:
+        """Return the outcomes of runs that one training gives, where they are not known."""
+        if any(run not in self._known for run in runs):
+            for outcome in training():
+                self._keep(outcome)
+        return [self._known[run] for run in runs]
+
+    def _keep(self, outcome: Outcome) -> None:
+        run = outcome.run
+        self._known[run] = outcome
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as lines:
+                lines.write(json.dumps(asdict(outcome)) + "\n")
+        where = f"{run.method} {run.granularity} {run.level:.0%} seed {run.seed}, {run.epochs} epochs"
+        print(f"{where}: {100 * outcome.error:.2f} %", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,11 +36,11 @@ class SearchSection(Section):
 
     trials: int = Field(24, ge=1, description="trained candidates; those rejected before training do not count")
     time_budget: str | None = Field(None, description="stop after this long, such as 10m; the study can be continued")
-    sampler: Sampler = "frontier"
+    sampler: Sampler = Field("frontier", description="who proposes candidates")
     startup_trials: int | None = Field(
         None, ge=2, description="candidates before the sampler decides; 5 for frontier, 10 for others by default"
     )
-    early_stopping: bool = True
+    early_stopping: bool = Field(True, description="stop the dominated at rungs")
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
     reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
 
@@ -82,14 +83,16 @@ class WorkersSection(Section):
 class Config(Section):
     """A whole search. ``space``, ``data`` and ``training`` are validated by the classes that they name."""
 
-    study: str = Field(pattern=STUDY_NAME)
-    seed: int = Field(0, ge=0)
-    data: dict[str, Any]
-    space: dict[str, Any]
-    training: dict[str, Any] = {}
-    device: str = "host-onnxruntime"
-    objectives: tuple[str, ...] = ("error", "latency", "peak_memory")
-    budgets: dict[str, Any] = {}
+    study: str = Field(pattern=STUDY_NAME, description="its name in the ledger and in MLflow")
+    seed: int = Field(0, ge=0, description="of data, proposals and training: the same seed gives the same study")
+    data: dict[str, Any] = Field(description="a source by its name, and its settings")
+    space: dict[str, Any] = Field(description="a search space by its name; every other key narrows a dimension")
+    training: dict[str, Any] = Field({}, description="how a candidate learns")
+    device: str = Field("host-onnxruntime", description="what figures are of; `repareto devices` lists them")
+    objectives: tuple[str, ...] = Field(
+        ("error", "latency", "peak_memory"), description="what the front is of; the error is among them"
+    )
+    budgets: dict[str, Any] = Field({}, description="upper bounds with units; what breaks one is never trained")
     search: SearchSection = SearchSection()  # type: ignore[call-arg]
     workers: WorkersSection = WorkersSection()  # type: ignore[call-arg]
     store: str = Field(
@@ -163,31 +166,19 @@ def _load(text: str) -> Any:
 
 
 class ConfigFile:
-    """A config as read, with the line of every key, so that each complaint names its place."""
+    """A config as read, with the line of every key, so that each complaint names its place.
 
-    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
-        self.path = path
+    Of a mapping in place of a file, complaints name the key alone.
+    """
+
+    def __init__(self, source: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+        self.path = source if isinstance(source, Path) else None
         self._lines: dict[Location, int] = {}
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not a text file in UTF-8") from error
-        try:
-            root = yaml.compose(text, Loader=_Loader)
-            self.values: dict[str, Any] = _load(text) or {}
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UserError(f"{path}:{line}: not YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not YAML: {first_line(error)}") from error
-        if not isinstance(self.values, dict):
-            raise UserError(f"{path}:1: a config is a mapping of keys to values")
-        try:
-            self._lines = {} if root is None else dict(_lines_of(root))
-        except RecursionError as error:
-            raise UserError(f"{path}: an alias contains itself") from error
+        self.values: dict[str, Any]
+        if isinstance(source, Path):
+            self.values, self._lines = _read(source)
+        else:
+            self.values = copy.deepcopy(dict(source))
         for key in self.values:
             if not isinstance(key, str):
                 raise UserError(
@@ -217,6 +208,8 @@ class ConfigFile:
         while location and location not in self._lines:
             location = location[:-1]
         line = self._lines.get(location, 1)
+        if line and self.path is None:
+            return ""
         return f"{self.path}:{line}: " if line else "--set: "
 
     @contextmanager
@@ -249,11 +242,43 @@ class ConfigFile:
         """Return the config with the absolute path of a board file, which lies beside the config or here."""
         if not config.device.endswith(".toml"):
             return config
-        folder, device = self.path.parent, Path(config.device)
+        folder, device = self.path.parent if self.path else Path(), Path(config.device)
         # By its name alone where it came with a job.
         places = (folder / device, device, folder / device.name)
         found = next((place for place in places if place.is_file()), places[0])
         return config.model_copy(update={"device": str(found.absolute())})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
+    """The values of a file and the line of each key; raises :class:`UserError` for what is no mapping in YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}){_like(path)}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file in UTF-8") from error
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+        values = _load(text) or {}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {first_line(error)}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}:1: a config is a mapping of keys to values")
+    try:
+        return values, {} if root is None else dict(_lines_of(root))
+    except RecursionError as error:
+        raise UserError(f"{path}: an alias contains itself") from error
+
+
+def _like(path: Path) -> str:
+    """What else there is beside a config that is not there, or how to get one."""
+    there = [other.name for other in path.parent.glob("*.y*ml")]
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return f": {nearest_hint(path.name, there)}" if there else f": `repareto init {path}` writes one"
 
 
 def _lines_of(node: yaml.Node, location: Location = ()) -> Iterator[tuple[Location, int]]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from itertools import pairwise
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -26,10 +32,10 @@ def config_schema() -> dict[str, Any]:
     properties = schema["properties"]
     properties["device"] |= _one_of(device_names(), r"\.toml$", "a board file of your own")
     properties["objectives"] |= {"items": {"enum": list(OBJECTIVES)}, "uniqueItems": True, "minItems": 2}
-    properties["budgets"] = {"type": "object", "additionalProperties": False, "properties": _budgets()}
-    properties["space"] = _named("name", tuple(BUILT_IN))
-    properties["data"] = _named("source", tuple(SOURCES)) | {"allOf": [_source(name, schema) for name in SOURCES]}
-    properties["training"] = _settings(TrainingConfig, schema) | {"additionalProperties": False}
+    properties["budgets"] |= {"additionalProperties": False, "properties": _budgets()}
+    properties["space"] |= _named("name", tuple(BUILT_IN))
+    properties["data"] |= _named("source", tuple(SOURCES)) | {"allOf": [_source(name, schema) for name in SOURCES]}
+    properties["training"] |= _settings(TrainingConfig, schema) | {"additionalProperties": False}
     return schema
 
 
@@ -63,5 +69,26 @@ def _source(name: str, root: dict[str, Any]) -> dict[str, Any]:
 def _settings(cls: type, root: dict[str, Any]) -> dict[str, Any]:
     """The fields of a dataclass; definitions that they refer to are put into the ``root``."""
     schema = TypeAdapter(cls).json_schema()
-    root.setdefault("$defs", {}).update(schema.pop("$defs", {}))
+    definitions = schema.pop("$defs", {})
+    for part in _parts(cls):
+        _describe(schema if part is cls else definitions.get(part.__name__, {}), part)
+    root.setdefault("$defs", {}).update(definitions)
     return schema
+
+
+def _parts(cls: type) -> Iterator[type]:
+    """A dataclass, and those that its fields are of."""
+    yield cls
+    for kind in get_type_hints(cls).values():
+        for option in (kind, *get_args(kind)):
+            if isinstance(option, type) and is_dataclass(option):
+                yield from _parts(option)
+
+
+def _describe(schema: dict[str, Any], cls: type) -> None:
+    """Tell of each field what its docstring says, which is the text below it."""
+    (body,) = (node.body for node in ast.parse(textwrap.dedent(inspect.getsource(cls))).body)  # type: ignore[attr-defined]
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            told = ast.literal_eval(text.value)
+            schema.get("properties", {}).get(field.target.id, {})["description"] = " ".join(told.split())

@@ -30,7 +30,8 @@ from .forms import ExitForm, Form
 from .ledger import Ledger
 from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
-from .records import FLOAT_PREFIX, TrialRecord, exits_of, point_of
+from .packaging.front_end import write_front_end
+from .records import FLOAT_PREFIX, TrialRecord, exits_of, network_of, point_of
 from .sparse_weights.files import refuse_other_files, write_sparse_weights
 from .study_data import data_of
 from .tasks import task_named
@@ -113,6 +114,7 @@ def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) 
         elif "file" in stream:
             stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
         parts = _write_exits(export, inputs, scratch)
+        parts |= write_front_end(export.data["front_end"], form.input_shape, scratch)
         if sparse_weights:
             parts["sparse_weights"] = write_sparse_weights(scratch, list(form.files(target, export.content)))
         measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))
@@ -129,6 +131,13 @@ def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) 
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return manifest
+
+
+def told_latency(manifest: Mapping[str, Any]) -> str:
+    """What an export's manifest says of its latency, in a few words."""
+    latency = manifest["profile"]["measured"]["latency_us"]
+    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
+    return f"{told} on {manifest['device']}"
 
 
 def refuse_existing(folder: Path, *, force: bool) -> None:
@@ -192,6 +201,7 @@ def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[st
         "format": FORMAT,
         "study": config.study,
         "trial": record.number,
+        **({} if network_of(record) is None else {"operating_point": network_of(record)}),
         "task": task_named(data).name,
         "device": config.device,
         "ships": ships[0] if len(ships) == 1 else ships,

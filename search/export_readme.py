@@ -22,7 +22,7 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     shape = manifest["input"]["shape"]
     return "\n".join(
         [
-            f"# {manifest['study']}, trial {manifest['trial']}",
+            f"# {manifest['study']}, trial {manifest['trial']}{_told_point(manifest)}",
             "",
             f"A fused model for {_told_labels(manifest)}.",
             "",
@@ -48,6 +48,10 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     )
 
 
+def _told_point(manifest: dict[str, Any]) -> str:
+    return f", operating point {manifest['operating_point']}" if "operating_point" in manifest else ""
+
+
 def _told_labels(manifest: dict[str, Any]) -> str:
     kind = "classes" if "transcription" not in manifest else "tokens, the first CTC's blank"
     return f"{len(manifest['labels'])} {kind}: {', '.join(manifest['labels'])}"
@@ -56,10 +60,11 @@ def _told_labels(manifest: dict[str, Any]) -> str:
 def _about_the_test(manifest: dict[str, Any]) -> list[str]:
     if "transcription" in manifest:
         told = manifest["transcription"]
+        # Early exits are judged by their best path alone.
+        beam = f", with a beam of {BEAM} {100 * told['test_beam_error']:.2f} %" if "test_beam_error" in told else ""
         return [
-            f"- token error on the test split: {100 * manifest['test_error']:.2f} %, with a beam of {BEAM} "
-            f"{100 * told['test_beam_error']:.2f} %; word error {100 * told['test_word_error']:.2f} %, character error "
-            f"{100 * told['test_character_error']:.2f} %",
+            f"- token error on the test split: {100 * manifest['test_error']:.2f} %{beam}; word error "
+            f"{100 * told['test_word_error']:.2f} %, character error {100 * told['test_character_error']:.2f} %",
             "- of the likeliest token of each step: join repeats, then leave out blanks",
         ]
     if "detector" not in manifest:

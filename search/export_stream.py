@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..spaces.errors import UserError
+from ..spaces.exits.chain import ExitChain
 from ..spaces.exits.network import MultiExit
 from ..spaces.streaming import streaming
 from .devices.base import Device
@@ -57,6 +58,8 @@ def write_exit_stream(
     """Write the stages of a causal network with early exits as they listen, in float32; else say why not."""
     if target.quantises:
         return {"refused": f"{target.name}: stages that listen are in float32, and its exits are set on int8 ones"}
+    if not isinstance(network, ExitChain):
+        return {"refused": "a Conformer has no streaming form"}
     try:
         stream = write_stages_that_listen(network, inputs, labels, folder)
     except UserError as error:

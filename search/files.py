@@ -97,6 +97,11 @@ def trial_folder(study: Files, number: int) -> Files:
     return study.inside("trials", f"{number:05d}")
 
 
+def model_folder(trial: Files, network: int | None) -> Files:
+    """Return where a trial's model lies; each of several networks of one training has a folder of its own."""
+    return trial if network is None else trial.inside(f"network{network}")
+
+
 def refuse_unknown_store(store: str) -> None:
     """Raise :class:`UserError` for a URL of a kind that pyarrow does not know, or a bucket that nobody has heard of."""
     if is_url(store):

@@ -25,13 +25,14 @@ from .devices.report.memory_map import memory_map_svg
 from .devices.targets import device
 from .forms import Form
 from .ledger import Ledger
-from .mlflow_models import log_model, register_champion
+from .mlflow_models import MODEL_NAME, log_model, register_champion
+from .mlflow_points import network_names
 from .mlflow_runs import MlflowRuns
 from .models import shipped_file, trained_form
 from .pages.rows import trial_name
 from .plots import detection_png
 from .profiles import Subject, report_on
-from .records import TrialRecord, at_point
+from .records import TrialRecord, at_point, models_of, network_of
 from .results import Results
 from .study_data import data_of
 from .tracking import connect_runs
@@ -56,16 +57,15 @@ def complete_members(
     header = ledger.header()
     try:
         runs = _patiently(lambda: connect_runs(config, header))
-        # A trial with early exits may be there at several operating points.
-        trials = {record.number: at_point(record) for record in records}.values()
-        lacking = [record for record in trials if not record.measured or runs.model_uri(record.number) is None]
+        # A trial may be there at several operating points.
+        lacking = [record for record in models_of(records) if not record.measured or runs.model_uri(record) is None]
         if lacking:
             say(f"measuring {len(lacking)} models of the front on {config.device} and logging them")
         for record in lacking:
             try:
                 _patiently(partial(_complete_member, ledger, config, runs, record))
             except UserError as error:
-                say(f"trial {record.number} is not complete ({first_line(error)}); the same command tries it again")
+                say(f"{_told(record)} is not complete ({first_line(error)}); the same command tries it again")
         if lacking:
             # With the measured figures.
             results = Results(config.parsed_objectives(), header["reference"], ledger.records())
@@ -93,13 +93,13 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
     content = shipped_file(ledger, config, record, target, form)
     # A view that is written anew has the figures that were measured when the search ended.
     measured = record.measured or asdict(form.measure(target, content, Profile.from_dict(record.profile)))
-    runs.write_trial(record)
+    runs.write_trial(at_point(record))
     runs.write_measured(record, measured)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / form.file_name(target)
         path.write_bytes(content)
         if path.name != ONNX_NAME:
-            runs.write_file(record.number, path)
+            runs.write_file(record, path)
             path = path.with_name(ONNX_NAME)
             labels = data_of(ledger.header(), record.candidate)["labels"]
             export_onnx(form.fused, torch.zeros(1, *form.input_shape), path, labels)
@@ -108,7 +108,11 @@ def _complete_member(ledger: Ledger, config: Config, runs: MlflowRuns, record: T
         log_trial_model(ledger, config, runs, record, path)
     if not record.measured:
         # Last, for it says that nothing is left to do.
-        ledger.record_measured(record.number, measured)
+        ledger.record_measured(record.number, measured, network_of(record))
+
+
+def _told(record: TrialRecord) -> str:
+    return " ".join([f"trial {record.number}", *network_names(record)])
 
 
 def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
@@ -118,13 +122,13 @@ def _write_details(runs: MlflowRuns, record: TrialRecord, folder: Path) -> None:
     details = record.measurement.details
     if "exits" in details:
         (folder / "exits.json").write_text(json.dumps(details["exits"], indent=1))
-        runs.write_file(record.number, folder / "exits.json")
+        runs.write_file(record, folder / "exits.json")
     if "curves" not in details:
         return
     (folder / "detection.png").write_bytes(detection_png(details, f"trial {record.number}"))
     (folder / "detection.json").write_text(json.dumps(details, indent=1))
     for name in ("detection.png", "detection.json"):
-        runs.write_file(record.number, folder / name)
+        runs.write_file(record, folder / name)
 
 
 def _write_drawings(runs: MlflowRuns, record: TrialRecord, form: Form, target: Device, folder: Path) -> None:
@@ -137,23 +141,25 @@ def _write_drawings(runs: MlflowRuns, record: TrialRecord, form: Form, target: D
     }
     for name, drawing in drawings.items():
         (folder / name).write_text(drawing, encoding="utf-8")
-        runs.write_file(record.number, folder / name)
+        runs.write_file(record, folder / name)
 
 
 def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: TrialRecord, onnx_path: Path) -> str:
     """Log an ONNX file under a trial's run and return the model's URI; a run that has its model keeps it."""
     data = data_of(ledger.header(), record.candidate)
-    known = runs.model_uri(record.number)
+    known = runs.model_uri(record)
     if known:
         return known
     metadata = {
         "study": config.study,
         "trial": record.number,
+        **({} if network_of(record) is None else {"network": network_of(record)}),
         "digest": record.candidate.digest,
         "labels": data["labels"],
     }
-    uri = log_model(runs.uri, runs.run_id(record.number), onnx_path, tuple(data["input_shape"]), metadata)
-    runs.write_model_uri(record.number, uri)
+    name = "-".join([MODEL_NAME, *network_names(record)])
+    uri = log_model(runs.uri, runs.run_id(record.number), onnx_path, tuple(data["input_shape"]), metadata, name)
+    runs.write_model_uri(record, uri)
     return uri
 
 
@@ -161,9 +167,9 @@ def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Pat
     """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
     try:
         runs = connect_runs(config, ledger.header())
-        runs.write_trial(record)
+        runs.write_trial(at_point(record))
         uri = log_trial_model(ledger, config, runs, record, onnx_path)
-        description = f"trial {record.number} of study {config.study}, candidate {record.candidate.digest}"
+        description = f"{_told(record)} of study {config.study}, candidate {record.candidate.digest}"
         version = register_champion(runs.uri, uri, config.study, description)
     except MLFLOW_ERRORS as error:
         return f"not registered in MLflow ({first_line(error)}); the same command with --force tries again"

@@ -1,10 +1,10 @@
-"""Fronts as text: a table for people, JSON for scripts."""
+"""Fronts as text: a table for people, JSON types for scripts."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,29 +19,24 @@ PERSONAL_COLUMNS = {
     "personal_memory_bytes": ("personal memory", "size"),
 }
 """Of data with users: without and with exits of their own, and what the training of these needs."""
-RIVALS_TOLD = 3
-"""Of the models that a front's member may be no better than, in its row."""
 
 
-def front_json(results: Results, study: str, examples: int | None = None) -> str:
-    """Return the front as JSON: objectives, how many trials ended how, and each member with all it has.
+def front_data(results: Results, study: str, examples: int | None = None) -> dict[str, Any]:
+    """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has.
 
     ``examples`` are those that judge an error, where it is a share of them.
     """
     from .noise import rivals
 
     known = rivals(results, examples)
-    return json.dumps(
-        {
-            "study": study,
-            "objectives": [objective.key for objective in results.objectives],
-            "reference": results.reference.tolist(),
-            "hypervolume": results.hypervolume,
-            "trials": {state.value: results.counts[state] for state in State},
-            "front": [{**_member(record), "within_noise_of": known[record.number]} for record in results.front],
-        },
-        indent=2,
-    )
+    return {
+        "study": study,
+        "objectives": [objective.key for objective in results.objectives],
+        "reference": results.reference.tolist(),
+        "hypervolume": results.hypervolume,
+        "trials": {state.value: results.counts[state] for state in State},
+        "front": [{**_member(record), "within_noise_of": known[record.number]} for record in results.front],
+    }
 
 
 def _member(record: TrialRecord) -> dict[str, object]:
@@ -61,8 +56,7 @@ def _member(record: TrialRecord) -> dict[str, object]:
 
 
 def print_front(results: Results, examples: int | None = None) -> None:
-    """Print the front as a table and a line that sums up the study; ``examples`` as for :func:`front_json`."""
-
+    """Print the front as a table and a line that sums up the study; ``examples`` as for :func:`front_data`."""
     console = Console()
     counts = results.counts
     if not results.finished:
@@ -71,13 +65,8 @@ def print_front(results: Results, examples: int | None = None) -> None:
     trained = sum(count for state, count in counts.items() if state.was_trained)
     members = {record.number for record in results.front}
     more = f", {len(results.front)} operating points" if len(members) < len(results.front) else ""
-    table = Table(title=f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}")
-    columns = {**_front_columns(results), **_noise_columns(results, examples)}
-    for title in columns:
-        table.add_column(title, justify="right")
-    for record in results.front:
-        table.add_row(*(cell(record) for cell in columns.values()))
-    console.print(table)
+    title = f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}"
+    console.print(_table(title, {**_front_columns(results), **_noise_columns(results, examples)}, results.front))
     console.print(
         f"{trained} trained ({counts[State.STOPPED]} stopped early, {counts[State.FAILED]} failed), "
         f"{counts[State.REJECTED]} rejected before training; hypervolume {results.hypervolume:.4f}",
@@ -85,7 +74,23 @@ def print_front(results: Results, examples: int | None = None) -> None:
     )
 
 
+def print_choice(results: Results, members: Sequence[TrialRecord]) -> None:
+    """Print members of the front as a table, numbered from 1."""
+    numbers = {id(record): str(number) for number, record in enumerate(members, 1)}
+    columns = {"#": lambda record: numbers[id(record)], **_front_columns(results)}
+    Console().print(_table("models to choose from", columns, members))
+
+
 Cell = Callable[[TrialRecord], str]
+
+
+def _table(title: str, columns: Mapping[str, Cell], members: Sequence[TrialRecord]) -> Table:
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for record in members:
+        table.add_row(*(cell(record) for cell in columns.values()))
+    return table
 
 
 def _front_columns(results: Results) -> dict[str, Cell]:
@@ -110,7 +115,7 @@ def _front_columns(results: Results) -> dict[str, Cell]:
 
 def _noise_columns(results: Results, examples: int | None) -> dict[str, Cell]:
     """What other seeds made of the members, whose training they go on from, and what they may be no better than."""
-    from .noise import rivals
+    from .noise import RIVALS_TOLD, rivals
 
     columns: dict[str, Cell] = {}
     if any(record.repeats for record in results.front):

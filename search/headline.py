@@ -39,6 +39,8 @@ def _additions(candidate: Mapping[str, Value]) -> Iterable[str]:
     fractions = [level for level in levels if isinstance(level, float)]
     if fractions:
         yield f"{100 * sum(fractions) / len(fractions):.0f} % sparse"
+    if SPARSITY_PREFIX + "supernet" in candidate:
+        yield "supernet"
 
 
 def _whole(candidate: Mapping[str, Value], name: str) -> list[int]:

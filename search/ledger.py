@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,12 +30,11 @@ from .lease import Lease, Leases, LeaseState
 from .patience import patiently
 from .read_trials import read_trials
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord
+from .trial_records import BEGINNING_KEY, CURVE_KEY, END_KEY, LOSSES_KEY, measured_key, record_of, repeats_key
 
 FORMAT = 2
 """Of what is kept with a study and its trials. A study of another format is refused."""
 HEADER_KEY = "repareto"
-BEGINNING_KEY, CURVE_KEY, LOSSES_KEY, END_KEY = "beginning", "curve", "losses", "end"
-MEASURED_KEY, REPEATS_KEY = "repareto.measured.", "repareto.repeats."
 GOAL_KEY = "repareto.trials"
 CLOCK_TOLERANCE_SECONDS = 5.0
 OPTUNA_STATES = {
@@ -228,19 +227,13 @@ class Ledger:
         """Return all trials in order of their numbers; ``trials`` are those of :meth:`frozen_trials`, where at hand."""
         attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
         trials = self.frozen_trials() if trials is None else trials
-        records = [
-            replace(
-                _record(trial, attributes.get(f"{MEASURED_KEY}{trial.number}", {})),
-                repeats=tuple(attributes.get(f"{REPEATS_KEY}{trial.number}", ())),
-            )
-            for trial in trials
-        ]
+        records = [record_of(trial, attributes) for trial in trials]
         self._latest = max((record.ended or record.started for record in records), default=0.0)
         return records
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial as it stands, without what was measured at the end."""
-        return _record(self._patiently(lambda: self._storage.get_trial(self._trial_ids[number])), {})
+        return record_of(self._patiently(lambda: self._storage.get_trial(self._trial_ids[number])), {})
 
     def sampler_state(self) -> dict[str, Any]:
         """Return what the sampler keeps with the study, such as the parents of each generation."""
@@ -346,14 +339,14 @@ class Ledger:
     def _set_attribute(self, number: int, key: str, value: Any) -> None:
         self._write(lambda: self._storage.set_trial_user_attr(self._trial_ids[number], key, value))
 
-    def record_measured(self, number: int, profile: Mapping[str, Any]) -> None:
-        """Write what the fused model of a front member was measured to cost."""
+    def record_measured(self, number: int, profile: Mapping[str, Any], network: int | None = None) -> None:
+        """Write what the fused model of a front member, or one of its networks, was measured to cost."""
         # With the study, for Optuna lets nobody write to a trial that has ended.
-        self._write_with_study(f"{MEASURED_KEY}{number}", dict(profile))
+        self._write_with_study(measured_key(number, network), dict(profile))
 
     def record_repeats(self, number: int, errors: Sequence[float]) -> None:
         """Write what errors a front member's candidate had on other seeds."""
-        self._write_with_study(f"{REPEATS_KEY}{number}", list(errors))
+        self._write_with_study(repeats_key(number), list(errors))
 
     def _write_with_study(self, key: str, value: Any) -> None:
         self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
@@ -411,27 +404,3 @@ def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
     for key, value in constraints.items():
         scratch.set_constraint(key, value)
     return dict(scratch.system_attrs)
-
-
-def _record(trial: FrozenTrial, measured: dict[str, Any]) -> TrialRecord:
-    running = trial.state == TrialState.RUNNING
-    beginning = trial.user_attrs[BEGINNING_KEY]
-    # A driver that was killed before its last write leaves an end and constraints on a trial that runs again.
-    end = {} if running else trial.user_attrs[END_KEY]
-    constraints = {} if running else trial.constraints
-    state = State.RUNNING if running else State(end["state"])
-    measurement = Measurement(**end["measurement"]) if "measurement" in end else None
-    return TrialRecord(
-        number=trial.number,
-        state=state,
-        candidate=Candidate.from_json(beginning["candidate"]),
-        reason=end.get("reason", ""),
-        profile=(measurement and measurement.profile) or beginning["profile"],
-        curve=tuple(EpochPoint(*point) for point in trial.user_attrs.get(CURVE_KEY, ())),
-        measurement=measurement,
-        measured=measured,
-        feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
-        losses=tuple(Loss(*loss) for loss in trial.user_attrs.get(LOSSES_KEY, ())),
-        started=beginning["started"],
-        ended=end.get("ended"),
-    )

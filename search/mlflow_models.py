@@ -32,9 +32,14 @@ def _quiet() -> Iterator[None]:
 
 
 def log_model(
-    uri: str, run_id: str, onnx_path: Path, input_shape: tuple[int, ...], metadata_: Mapping[str, Any]
+    uri: str,
+    run_id: str,
+    onnx_path: Path,
+    input_shape: tuple[int, ...],
+    metadata_: Mapping[str, Any],
+    name: str = MODEL_NAME,
 ) -> str:
-    """Log an ONNX file as the MLflow model of a run and return the model's URI; a run that has one keeps it.
+    """Log an ONNX file as an MLflow model of a run and return the model's URI; a run that has one so named keeps it.
 
     ``mlflow.pyfunc.load_model`` reads it back and predicts on float32 arrays (batch, *input_shape).
     """
@@ -56,14 +61,14 @@ def log_model(
     client = MlflowClient(tracking_uri=uri)
     # Made here, for Model.log would put it into the process's active experiment, not into the run's.
     experiment_id = client.get_run(run_id).info.experiment_id
-    known = _logged_already(client, experiment_id, run_id)
+    known = _logged_already(client, experiment_id, run_id, name)
     if known is not None:
         return known
-    model = client.create_logged_model(experiment_id, name=MODEL_NAME, source_run_id=run_id)
+    model = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
     with _quiet():
         logged = Model.log(
             artifact_path=None,
-            name=MODEL_NAME,
+            name=name,
             flavor=mlflow.onnx,
             run_id=run_id,
             model_id=model.model_id,
@@ -79,12 +84,14 @@ def log_model(
     return logged.model_uri
 
 
-def _logged_already(client: MlflowClient, experiment_id: str, run_id: str) -> str | None:
-    """Return the URI of a run's model; one that a process left half logged is deleted."""
+def _logged_already(client: MlflowClient, experiment_id: str, run_id: str, name: str) -> str | None:
+    """Return the URI of a run's model of that name; one that a process left half logged is deleted."""
     from mlflow.entities import LoggedModelStatus
 
     known = None
     for model in client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"):
+        if model.name != name:
+            continue
         if known is None and model.status == LoggedModelStatus.READY:
             known = model.model_uri
         else:

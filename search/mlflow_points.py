@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mlflow.entities import Metric
 
-from .records import TrialRecord, profile_figures
+from .records import TrialRecord, estimate_errors, measured_figures, network_of, profile_figures
 
 
 def curve_metrics(record: TrialRecord, written: int) -> Iterator[Metric]:
@@ -33,3 +34,20 @@ def figure_metrics(record: TrialRecord) -> list[Metric]:
         difference = record.measurement.fusion["largest_relative_difference"]
         metrics.append(Metric("fusion.largest_relative_difference", difference, timestamp, step))
     return metrics
+
+
+def measured_metrics(record: TrialRecord, profile: Mapping[str, Any]) -> list[Metric]:
+    """Return what was measured on the file that ships of a trial, or of one of its networks, and how far off estimates
+    were."""
+    # At the trial's end, so that writing it again changes nothing.
+    assert record.ended is not None
+    timestamp, step = int(record.ended * 1000), len(record.curve)
+    values = {f"measured.{name}": value for name, value in measured_figures(profile).items()}
+    values |= {f"estimate_error.{name}": error for name, error in estimate_errors(record.profile, profile).items()}
+    return [Metric(".".join([*network_names(record), name]), value, timestamp, step) for name, value in values.items()]
+
+
+def network_names(record: TrialRecord) -> list[str]:
+    """Return the name of one of several networks of a trial, and none for the model of any other."""
+    network = network_of(record)
+    return [] if network is None else [f"network{network}"]

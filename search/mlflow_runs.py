@@ -33,10 +33,10 @@ from mlflow.entities import (
 
 from .facts import StudyFacts
 from .front_files import TABLES, FrontFiles
-from .mlflow_points import curve_metrics, figure_metrics
+from .mlflow_points import curve_metrics, figure_metrics, measured_metrics, network_names
 from .pages.note import front_note
 from .pages.rows import trial_name
-from .records import State, TrialRecord, estimate_errors, measured_figures, profile_figures
+from .records import State, TrialRecord, profile_figures
 from .results import Results
 from .study import budget_excesses
 
@@ -312,24 +312,19 @@ class MlflowRuns:
 
     def write_measured(self, record: TrialRecord, profile: Mapping[str, Any]) -> None:
         """Write what was measured on the file that ships, how far off estimates were, and what it was trained on."""
-        # At the trial's end, so that writing it again changes nothing.
-        assert record.ended is not None
-        timestamp, step = int(record.ended * 1000), len(record.curve)
-        values = {f"measured.{name}": value for name, value in measured_figures(profile).items()}
-        values |= {f"estimate_error.{name}": error for name, error in estimate_errors(record.profile, profile).items()}
-        self._log(self.run_id(record.number), [Metric(*item, timestamp, step) for item in values.items()], [], [])
+        self._log(self.run_id(record.number), measured_metrics(record, profile), [], [])
         self._write_dataset(self.run_id(record.number))
 
-    def write_file(self, number: int, path: Path) -> None:
-        """Write a file of a trial under its own name."""
-        self._client.log_artifact(self.run_id(number), str(path))
+    def write_file(self, record: TrialRecord, path: Path) -> None:
+        """Write a file of a trial under its own name, of one of several networks in a folder of its own."""
+        self._client.log_artifact(self.run_id(record.number), str(path), "/".join(network_names(record)) or None)
 
-    def model_uri(self, number: int) -> str | None:
-        """Return the URI of the model that was logged for a trial, if one was."""
-        return self._client.get_run(self.run_id(number)).data.tags.get(MODEL_TAG)
+    def model_uri(self, record: TrialRecord) -> str | None:
+        """Return the URI of the model that was logged for a trial, or for one of its networks, if one was."""
+        return self._client.get_run(self.run_id(record.number)).data.tags.get(_model_tag(record))
 
-    def write_model_uri(self, number: int, uri: str) -> None:
-        self._client.set_tag(self.run_id(number), MODEL_TAG, uri)
+    def write_model_uri(self, record: TrialRecord, uri: str) -> None:
+        self._client.set_tag(self.run_id(record.number), _model_tag(record), uri)
 
     def write_status(self, status: str) -> None:
         """Set the parent run's status: RUNNING, FINISHED, KILLED (interrupted) or FAILED."""
@@ -337,6 +332,10 @@ class MlflowRuns:
             self._client.update_run(self.parent_run_id, status)
         else:
             self._client.set_terminated(self.parent_run_id, status)
+
+
+def _model_tag(record: TrialRecord) -> str:
+    return ".".join([MODEL_TAG, *network_names(record)])
 
 
 def _fullness(run: Any) -> tuple[bool, int, int, str]:

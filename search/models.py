@@ -16,10 +16,10 @@ from ..spaces.sparsity.space import BLOCK, Sparsity
 from .config import Config
 from .devices.base import Device
 from .devices.profile import Profile
-from .files import WEIGHTS, BrokenFileError, study_folder, trial_folder, unseal
+from .files import WEIGHTS, BrokenFileError, Files, model_folder, study_folder, trial_folder, unseal
 from .forms import Form
 from .ledger import Ledger
-from .records import TrialRecord
+from .records import TrialRecord, network_of
 from .study_data import data_of
 from .tasks import TASKS, Task, task_named
 
@@ -95,7 +95,7 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
 
     Raises :class:`UserError` where its weights are gone.
     """
-    folder = trial_folder(study_folder(config.store, config.study), record.number)
+    folder = _folder_of(config, record)
     content = folder.read(WEIGHTS)
     if content is None:
         raise UserError(f"trial {record.number}: its weights are gone ({folder.place(WEIGHTS)})")
@@ -110,6 +110,10 @@ def load_trained_model(ledger: Ledger, config: Config, record: TrialRecord) -> n
     model = _structured(fused, input_shape, record, weights)
     model.load_state_dict(weights)
     return model
+
+
+def _folder_of(config: Config, record: TrialRecord) -> Files:
+    return model_folder(trial_folder(study_folder(config.store, config.study), record.number), network_of(record))
 
 
 def trained_form(ledger: Ledger, config: Config, record: TrialRecord) -> Form:
@@ -127,7 +131,7 @@ def shipped_file(ledger: Ledger, config: Config, record: TrialRecord, device: De
     """
     if not device.quantises:
         return form.convert(device, None, data_of(ledger.header(), record.candidate)["labels"])
-    folder = trial_folder(study_folder(config.store, config.study), record.number)
+    folder = _folder_of(config, record)
     content = folder.read(device.file_name)
     if content is None:
         raise UserError(f"trial {record.number}: the file that ships is gone ({folder.place(device.file_name)})")

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from math import hypot, inf
+from math import nan
 
+import numpy as np
 from scipy.stats import t as student
 
-from .objectives import Objective
 from .records import TrialRecord
 from .results import Results, objective_values
 
 CONFIDENCE = 0.9
 CONFIDENCE_DEVIATIONS = 1.645
 """Of a normal distribution."""
+RIVALS_TOLD = 3
+"""Of the models that a front's member may be no better than, wherever it is shown."""
 FEWEST_REPEATS = 2
 """With fewer there is no spread."""
 
@@ -54,29 +56,23 @@ def error_interval(record: TrialRecord, examples: int | None) -> tuple[float, fl
 def rivals(results: Results, examples: int | None) -> Mapping[int, tuple[int, ...]]:
     """Return, by the number of a front's member, the models that cost no more and whose errors may be no larger.
 
-    Those with rivals are on the front within the noise. Differences of errors have both intervals' widths.
+    Those with rivals are on the front within the noise. Differences of errors have both intervals' widths. ``examples``
+    as for :func:`error_interval`.
     """
-    finished = list(results.finished)
+    finished = results.finished
+    values, reaches = results.values(finished), np.array([_reach(record, examples) for record in finished])
     found: dict[int, tuple[int, ...]] = {}
     for member in results.front:
-        reach = [_slack(member, other, examples) for other in finished]
-        values = objective_values(results.objectives, member)
-        found[member.number] = tuple(
-            other.number
-            for other, slack in zip(finished, reach, strict=True)
-            if other.number != member.number and _may_be_as_good(results.objectives, other, values, slack)
-        )
+        error, *costs = objective_values(results.objectives, member)
+        cheap = (values[:, 1:] <= costs).all(axis=1)
+        # Of what nobody can tell the reach is NaN, which is never enough.
+        as_good = cheap & (values[:, 0] <= error + np.hypot(reaches, _reach(member, examples)))
+        numbers = [finished[place].number for place in np.flatnonzero(as_good)]
+        found[member.number] = tuple(number for number in numbers if number != member.number)
     return found
 
 
-def _slack(one: TrialRecord, other: TrialRecord, examples: int | None) -> float:
-    """Return by how much two errors may differ though the models are equally good."""
-    intervals = [error_interval(record, examples) for record in (one, other)]
-    if None in intervals:
-        return -inf
-    return hypot(*((high - low) / 2 for low, high in filter(None, intervals)))
-
-
-def _may_be_as_good(objectives: Sequence[Objective], other: TrialRecord, values: Sequence[float], slack: float) -> bool:
-    theirs = objective_values(objectives, other)
-    return theirs[0] <= values[0] + slack and all(a <= b for a, b in zip(theirs[1:], values[1:], strict=True))
+def _reach(record: TrialRecord, examples: int | None) -> float:
+    """Return half the width of a trial's interval; NaN where it has none."""
+    low, high = error_interval(record, examples) or (nan, nan)
+    return (high - low) / 2

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spaces.errors import UserError
+from ..spaces.imports import make_importable
 from ..spaces.space import Candidate
+from .devices import targets
 from .devices.base import Device
 from .devices.boards.device import BoardDevice
 from .devices.graph import Graph
@@ -71,6 +74,23 @@ class Report:
     def peak(self) -> Layer | None:
         """The layer while which the most memory is taken."""
         return next((layer for layer in self.layers if layer.makes_peak), None)
+
+
+def subject_and_device(
+    model: str | Path | Mapping[str, Any], device: str | None, overrides: Sequence[str], say: Say
+) -> tuple[Subject, Device]:
+    """Read a model file or a config, and find the device that it is to be profiled for: a config names its own."""
+    source = Path(model) if isinstance(model, str) else model
+    if isinstance(source, Path) and source.suffix not in CONFIG_SUFFIXES:
+        target = targets.device(device or "host-onnxruntime")
+        return read_file(source), target
+    from .config import ConfigFile
+
+    make_importable(*([source.parent] if isinstance(source, Path) else []), ".")
+    settings = ConfigFile(source, [*overrides, *([f"device={device}"] if device else [])])
+    with settings.naming_lines():
+        config = settings.validated()
+        return middle_of(config, say), targets.device(config.device)
 
 
 def read_file(path: Path) -> Subject:

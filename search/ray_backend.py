@@ -138,7 +138,7 @@ class StudySearcher(_WithoutSnapshot, Searcher):
             # Ray tells the scheduler of no result that is a trial's last.
             report_curve(self._study, number, result)
             if self._study.state_of(number) is State.RUNNING:
-                self._study.finish(number, Measurement(**json.loads(result["measurement"])))
+                self._study.finish(number, Measurement.from_dict(json.loads(result["measurement"])))
         # Otherwise it was interrupted: it stays running in the ledger and is continued by the next driver.
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
@@ -47,6 +47,16 @@ class Measurement:
     """What a person wants to see beside the figures, such as a wake word's curve, as JSON types."""
     profile: dict[str, Any] = field(default_factory=dict)
     """The JSON form of the profile of what ships, where training decided its structure; it replaces the estimate."""
+    network: int | None = None
+    """Its place among those that one training gave, where it gave several (a supernet)."""
+    networks: tuple[Measurement, ...] = ()
+    """All of these, the widest first, which is what the trial stands for: the rest of this is of that one."""
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Measurement:
+        """Return what ``dataclasses.asdict`` was given, out of JSON too."""
+        networks = tuple(cls.from_dict(network) for network in document.get("networks", ()))
+        return cls(**{**document, "networks": networks})
 
 
 def profile_figures(profile: Mapping[str, Any]) -> dict[str, float]:
@@ -100,6 +110,8 @@ class TrialRecord:
     measurement: Measurement | None = None
     measured: dict[str, Any] = field(default_factory=dict)
     """The JSON form of the profile measured on the fused model at the end, for members of the front."""
+    measured_networks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The same by network, where one training gave several."""
     feasible: bool = True
     repeats: tuple[float, ...] = ()
     """Errors of the same candidate trained from scratch on other seeds, for members of the front."""
@@ -143,18 +155,43 @@ def exits_of(record: TrialRecord) -> dict[str, Any] | None:
     return record.measurement.details.get("exits")
 
 
+def network_of(record: TrialRecord) -> int | None:
+    """Return which of a finished trial's networks its figures are of; None where it has one, whatever its points."""
+    assert record.measurement is not None
+    return record.measurement.network
+
+
 def point_of(record: TrialRecord) -> int | None:
-    """Return the place of the operating point whose figures a finished trial has; None without early exits."""
+    """Return the number of the operating point whose figures a finished trial has; None where it has no points.
+
+    Points are made by early exits, or are the networks of a supernet.
+    """
     exits = exits_of(record)
-    return None if exits is None else exits.get("point", exits["chosen"])
+    return network_of(record) if exits is None else exits.get("point", exits["chosen"])
+
+
+def points_of(record: TrialRecord) -> tuple[int, ...]:
+    """Return the numbers of a finished trial's operating points."""
+    assert record.measurement is not None
+    exits = exits_of(record)
+    if exits is not None:
+        return tuple(range(len(exits["points"])))
+    return tuple(own.network for own in record.measurement.networks if own.network is not None)
+
+
+def lacks_repeats(record: TrialRecord) -> bool:
+    """Whether a finished trial was not trained on other seeds and can be: one with operating points has many errors."""
+    return not record.repeats and not points_of(record)
 
 
 def at_point(record: TrialRecord, point: int | None = None) -> TrialRecord:
     """Return a finished trial with the figures of one of its operating points, by default of its own."""
+    assert record.measurement is not None
+    if record.measurement.networks:
+        return _at_network(record, record.measurement.networks, point or 0)
     exits = exits_of(record)
     if exits is None:
         return record
-    assert record.measurement is not None
     place = exits["chosen"] if point is None else point
     known = record.measurement.figures
     figures = {**known, **{key: value for key, value in exits["points"][place].items() if key in known}}
@@ -162,7 +199,19 @@ def at_point(record: TrialRecord, point: int | None = None) -> TrialRecord:
     return replace(record, measurement=replace(record.measurement, figures=figures, details=details))
 
 
+def _at_network(record: TrialRecord, networks: tuple[Measurement, ...], number: int) -> TrialRecord:
+    """A network differs from the others of its training in its profile as well, and in what was measured of it."""
+    own = next(network for network in networks if network.network == number)
+    measured = record.measured_networks.get(number, {})
+    return replace(record, measurement=replace(own, networks=networks), profile=own.profile, measured=measured)
+
+
 def at_points(record: TrialRecord) -> tuple[TrialRecord, ...]:
-    """Return a finished trial once for each of its operating points; one without early exits as it is."""
-    exits = exits_of(record)
-    return (record,) if exits is None else tuple(at_point(record, place) for place in range(len(exits["points"])))
+    """Return a finished trial once for each of its operating points; one without any as it is."""
+    return tuple(at_point(record, point) for point in points_of(record)) or (record,)
+
+
+def models_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return each model that operating points are of once: those of early exits have one, those of a supernet each."""
+    found = {(record.number, network_of(record)): at_point(record, network_of(record)) for record in records}
+    return tuple(found.values())

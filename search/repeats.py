@@ -23,7 +23,7 @@ from .checkpoints import delete_checkpoints
 from .cluster import Places
 from .config import WorkersSection
 from .files import trial_folder
-from .records import TrialRecord, exits_of
+from .records import TrialRecord, lacks_repeats
 from .sampling import candidate_seed
 from .study import Study
 from .worker import Job, train_whole
@@ -36,8 +36,8 @@ def repeat_front(
 ) -> None:
     """Train each member of the front so many times again, until all have their repeats or the search is to stop.
 
-    Runs on the cluster that this process is connected to. A network with early exits has no one error, so that it is
-    left out; one that cannot be trained again keeps the error that it has.
+    Runs on the cluster that this process is connected to. A trial with operating points has no one error, so that it
+    is left out; one that cannot be trained again keeps the error that it has.
     """
     gpus = Places(workers).gpus_a_trial
     job = replace(job, device="cuda" if gpus > 0 else "cpu")
@@ -46,7 +46,7 @@ def repeat_front(
     left_out: set[int] = set()
     while not study.stopping:
         members = {record.number: record for record in study.results.front}.values()
-        due = [m for m in members if not m.repeats and m.number not in left_out and exits_of(m) is None]
+        due = [m for m in members if lacks_repeats(m) and m.number not in left_out]
         if not due:
             break
         say(f"training {len(due)} models of the front again, on {repeats} other seeds each")

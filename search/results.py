@@ -89,7 +89,7 @@ class Results:
     def front(self) -> tuple[TrialRecord, ...]:
         """The non-dominated finished records, by their first objective.
 
-        A trial with early exits is there once for each of its operating points that no other one dominates.
+        A trial is there once for each of its operating points that no other one dominates.
         """
         members = [at_points(self._records[number])[point] for number, point in self._history.members]
         return tuple(sorted(members, key=lambda record: objective_values(self.objectives, record)))

@@ -26,7 +26,6 @@ from .config import Config
 from .exits.bounds import Bounds
 from .exits.costs import refuse_exits
 from .exits.headroom import refuse_without_users
-from .facts import StudyFacts
 from .files import refuse_unknown_store, study_folder, write_atomically
 from .lease import Lease, hold_lease
 from .ledger import Ledger
@@ -35,7 +34,7 @@ from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
 from .reading import read_results
-from .records import TrialRecord, estimate_errors, figures_of
+from .records import TrialRecord, estimate_errors, figures_of, lacks_repeats
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import STARTUP_TRIALS as OPTUNA_STARTUP_TRIALS
@@ -59,8 +58,6 @@ class Outcome:
     results: Results
     unfinished: str = ""
     interrupted: bool = False
-    error_examples: int | None = None
-    """Of how many examples an error is a share; None where it is no such share."""
     view_is_complete: bool = True
     """False where MLflow could not be written: the ledger has all, and the same command again writes the view."""
 
@@ -100,14 +97,15 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     if ledger is not None:
         ledger.refuse_another("identity", parts.identity())
         results = read_results(ledger)
-        if results.trained >= trials:
+        lacks_some = config.search.repeats > 0 and any(map(lacks_repeats, results.front))
+        if results.trained >= trials and not lacks_some:
             say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
             trouble = write_view(config, ledger, "FINISHED")
             if trouble:
                 say(_behind(trouble))
             else:
                 complete_front(config, ledger, say)
-            return _told(Outcome(read_results(ledger)), config, ledger)
+            return Outcome(read_results(ledger))
     if config.workers.address is not None:
         from .cluster import connect
 
@@ -129,13 +127,7 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     outcome = train(parts, ledger, datasets, appraiser, trials=trials, deadline=deadline, say=say)
     if outcome.view_is_complete and not outcome.interrupted:
         complete_front(config, ledger, say)
-    return _told(outcome, config, ledger)
-
-
-def _told(outcome: Outcome, config: Config, ledger: Ledger) -> Outcome:
-    """Return an outcome with what the ledger knows by now."""
-    examples = StudyFacts.of(config, ledger.header()).error_examples
-    return replace(outcome, results=read_results(ledger), error_examples=examples)
+    return replace(outcome, results=read_results(ledger))
 
 
 def load_data(parts: Parts, say: Say, variants: Sequence[Variant] = ()) -> Datasets:

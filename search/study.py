@@ -213,12 +213,8 @@ class Study:
     def finish(self, number: int, measurement: Measurement) -> None:
         """Record the end of a trial that was trained in full; its figures are completed by the profile's."""
         record = self.results.record(number)
-        figures = {**profile_figures(measurement.profile or record.profile), **measurement.figures}
-        for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
-            if objective.stand_in in figures:
-                # Without early exits what is expected is what always is.
-                figures.setdefault(objective.key, figures[objective.stand_in])
-        measurement = replace(measurement, figures=figures)
+        measurement = self._completed(measurement, record.profile)
+        figures = measurement.figures
         values = [figures[objective.key] for objective in self._objectives]
         if not all(math.isfinite(value) for value in values):
             self.fail(number, f"an objective is not finite: {dict(zip(self._objective_names, values, strict=True))}")
@@ -232,6 +228,18 @@ class Study:
         """Record what errors a finished trial's candidate has on other seeds."""
         self._ledger.record_repeats(number, errors)
         self._change(replace(self.results.record(number), repeats=tuple(errors)))
+
+    def _completed(self, measurement: Measurement, profile: Mapping[str, Any]) -> Measurement:
+        """Return a measurement with all figures that its profile gives. Of several networks those that break a budget
+        are left out, but for the widest: on that hangs whether the trial is feasible."""
+        figures = {**profile_figures(measurement.profile or profile), **measurement.figures}
+        for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
+            if objective.stand_in in figures:
+                # Without early exits what is expected is what always is.
+                figures.setdefault(objective.key, figures[objective.stand_in])
+        networks = [self._completed(network, profile) for network in measurement.networks]
+        stay = [own for own in networks if own is networks[0] or not self._broken(own.figures)]
+        return replace(measurement, figures=figures, networks=tuple(stay))
 
     def _broken(self, figures: Mapping[str, float]) -> str:
         """Return which budgets the figures break, for a person; nothing where none."""

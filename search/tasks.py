@@ -69,7 +69,7 @@ class Classification(Task):
     name = "classification"
 
     def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
-        return (ExitForm if isinstance(fused, MultiExit) else Form)(fused, input_shape)
+        return _whole_or_staged(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
         return error_rate(fused_copy(model.eval()), dataset.validation, device=device)
@@ -123,7 +123,7 @@ class Transcription(Task):
     name = "transcription"
 
     def form(self, fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
-        return Form(fused, input_shape)
+        return _whole_or_staged(fused, input_shape)
 
     def validation_error(self, model: nn.Module, dataset: Dataset, device: str) -> float:
         return token_error(answers_of(model, device), dataset.validation)
@@ -136,6 +136,10 @@ class Transcription(Task):
 
     def refuse_device(self, target: Device) -> None:
         pass
+
+
+def _whole_or_staged(fused: nn.Module, input_shape: tuple[int, ...]) -> Form:
+    return (ExitForm if isinstance(fused, MultiExit) else Form)(fused, input_shape)
 
 
 def _hear_file(stream: Stream, features: np.ndarray) -> Heard:

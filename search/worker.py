@@ -8,7 +8,7 @@ import math
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +27,7 @@ from ..trainers.sparsity.schedule import Gradual
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .exits.bounds import Bounds
-from .files import MEASUREMENT, WEIGHTS, Files, seal, trial_folder
+from .files import MEASUREMENT, WEIGHTS, Files, model_folder, seal, trial_folder
 from .lineage import Relative, begin_as_relative
 from .patience import GoneError
 from .records import EpochPoint, Measurement
@@ -97,12 +97,17 @@ class CandidateTrainable(tune.Trainable):
         return {**result, "notes": json.dumps(notes)}
 
     def _epochs_of_this_step(self) -> int:
-        """Return how many epochs the step may take: the last one also fine-tunes, the first may miss its teacher."""
+        """Return how many epochs the step may take: the last one also makes what ships, the first may miss its teacher.
+
+        Each of several networks is looked at once more, and each is fine-tuned.
+        """
         trainer = self._trainer
         is_last = trainer is None or trainer.epoch + 1 >= trainer.config.epochs
         training = self._job.training
         lost_teacher = training.epochs if trainer is None and has_teacher(self._job.space) else 0
-        return 1 + (training.quantization_aware_epochs if is_last else 0) + lost_teacher
+        networks = 1 if trainer is None else trainer.networks
+        ships = networks * training.quantization_aware_epochs + networks - 1
+        return 1 + (ships if is_last else 0) + lost_teacher
 
     def _guarded_step(self) -> dict[str, Any]:
         try:
@@ -205,14 +210,27 @@ class CandidateTrainable(tune.Trainable):
             job.device,
         )
         sparsity = Sparsity.of(self._candidate.sparsity())
-        shipped = shipping.ship(trainer.model, sparsity)
-        self._folder.write(WEIGHTS, seal(dict(shipped.fused.state_dict())))
+        if sparsity is None or trainer.networks == 1:
+            return self._measure_network(trainer, shipping, sparsity, None)
+        networks = [
+            self._measure_network(trainer, shipping, own, place) for place, own in enumerate(sparsity.networks())
+        ]
+        return replace(networks[0], networks=tuple(networks))
+
+    def _measure_network(
+        self, trainer: SupervisedTrainer, shipping: Shipping, sparsity: Sparsity | None, place: int | None
+    ) -> Measurement:
+        """Return what ships of a model, or of that of its networks which has a ``place``, and keep its weights."""
+        job, folder = self._job, model_folder(self._folder, place)
+        shipped = shipping.ship(trainer.model if place is None else trainer.network(place), sparsity)
+        folder.write(WEIGHTS, seal(dict(shipped.fused.state_dict())))
         if shipped.content is not None:
             assert job.target is not None
-            self._folder.write(job.target.file_name, shipped.content)
+            folder.write(job.target.file_name, shipped.content)
         self._tell_of_exits_off(shipped.judged)
         profile: dict[str, Any] = {}
-        if sparsity is not None and sparsity.cuts_channels and sparsity.is_allocated:
+        was_unknown = sparsity is not None and sparsity.cuts_channels and sparsity.is_allocated
+        if was_unknown or place is not None:
             assert job.target is not None, "what ships is known by now alone"
             profile = asdict(self._task.form(shipped.fused, self._dataset.input_shape).profile(job.target))
         return Measurement(
@@ -226,6 +244,7 @@ class CandidateTrainable(tune.Trainable):
             epochs=trainer.epoch,
             train_seconds=sum(point.seconds for point in self._curve),
             branched_parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+            network=place,
         )
 
     def _tell_of_exits_off(self, judged: Judgement) -> None:

@@ -22,7 +22,7 @@ from .space import (
     load_space,
     narrowed_fields,
 )
-from .sparsity.space import Sparsity
+from .sparsity.space import SUPERNET, Sparsity, has_supernets
 
 NONE, TEACHER, SELF = "none", "teacher", "self"
 SOURCES = (NONE, TEACHER, SELF)
@@ -66,6 +66,11 @@ class WithDistillation(Wrapper):
             raise UserError(f"{_PLACE} {settings!r}: must have keys (try from: [none, teacher])")
         if odd := [key for key in settings if key not in KEYS]:
             raise UserError(f"{_PLACE}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
+        if has_supernets(space):
+            raise UserError(
+                f"{_PLACE}: networks of a supernet learn from the widest of them (take the key out, or {SUPERNET} "
+                "out of space.sparsity.method)"
+            )
         source = _narrowed("from", Choice(SOURCES), settings.get("from", [NONE, TEACHER]))
         logits = _narrowed("logits", Float(0.0, 1.0), settings.get("logits", [0.0, 1.0]))
         layers = _narrowed("layers", Float(0.0, 1.0), settings.get("layers", [0.0, 1.0]))

@@ -61,7 +61,7 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 @torch.no_grad()
 def fuse(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, FusionReport]:
-    """Return the fused copy of ``model`` and how it compares with it on ``inputs`` (batch, *input_shape).
+    """Return the fused copy of ``model`` and how it compares with it on ``inputs`` ``(batch, *input_shape)``.
 
     The model is left as it was. Raises ValueError for a model in training mode. The caller decides on
     ``report.ok``: this function never hides a difference.
@@ -72,7 +72,7 @@ def fuse(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, FusionReport]:
 
 @torch.no_grad()
 def compare(model: nn.Module, shipped: nn.Module, inputs: Tensor) -> FusionReport:
-    """Return how far what ships of a model, both in eval mode, is from it on ``inputs`` (batch, *input_shape)."""
+    """Return how far what ships of a model, both in eval mode, is from it on ``inputs`` ``(batch, *input_shape)``."""
     before, after = model(inputs), shipped(inputs)
     absolute = (before - after).abs().max().item()
     # An all-zero output would divide by zero; any difference from it is then infinitely large, as it should be.

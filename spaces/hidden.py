@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from .conformer.network import ConformerCTC
 from .errors import UserError
-from .exits.network import MultiExit
+from .exits.chain import ExitChain
+from .exits.conformer import ConformerExits
 
 
 class HiddenLayers:
@@ -21,10 +22,12 @@ class HiddenLayers:
     """
 
     def __init__(self, network: nn.Module) -> None:
+        if isinstance(network, ConformerExits):
+            network = network.network
         if isinstance(network, ConformerCTC):
             self._layers, self._channels_axis = list(network.blocks), 2
-        elif isinstance(network, nn.Sequential | MultiExit):
-            parts = network.segments if isinstance(network, MultiExit) else [network]
+        elif isinstance(network, nn.Sequential | ExitChain):
+            parts = network.segments if isinstance(network, ExitChain) else [network]
             weighty = [layer for layer in _flat(parts) if next(layer.parameters(), None) is not None]
             self._layers, self._channels_axis = weighty[:-1], 1
         else:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, get_args
 from torch import nn
 
 from .branches import BranchedConv, ConvShape, Padding, Topology
+from .chain import Chain
 from .errors import UserError
 from .space import TRAINING_PREFIX, Candidate, Choice, Float, Int, Parameter, SearchSpace
 from .squeeze import Squeeze
@@ -78,6 +79,12 @@ class RepCNN(SearchSpace):
             ]
         return tuple(parameters)
 
+    def can_lose_blocks(self) -> bool:
+        strided = 0 if self.stride.low == 1 else 1
+        # Of all stages where they can have one width and one size of map, else of one.
+        stages = 1 if strided else self.stages.high
+        return False in self.squeeze.options and stages * (self.blocks.high - strided) > 1
+
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         layers: list[nn.Module] = []
         if len(input_shape) == 2:
@@ -90,6 +97,7 @@ class RepCNN(SearchSpace):
         width = candidate.integer("stage1.width")
         stem = ConvShape(in_channels, width, _kernel_size(STEM_KERNEL, spatial), padding=self.padding)
         layers += [BranchedConv(stem, _topology(candidate, 1)), nn.ReLU()]
+        optional: list[range] = []
         block = _separable_block if candidate["form"] == "separable" else _full_block
         for stage in range(1, candidate.integer("stages") + 1):
             out_channels = candidate.integer(f"stage{stage}.width")
@@ -105,7 +113,11 @@ class RepCNN(SearchSpace):
                     padding=self.padding,
                     input_size=tuple(spatial),
                 )
-                layers += block(shape, topology)
+                own = block(shape, topology)
+                # Squeeze and excitation is no convolution that could become the identity.
+                if shape.keeps_shape and not candidate[f"stage{stage}.squeeze"]:
+                    optional.append(range(len(layers), len(layers) + len(own)))
+                layers += own
                 spatial = [ceil(size / stride) for size in spatial]
                 width = out_channels
                 if candidate[f"stage{stage}.squeeze"]:
@@ -113,7 +125,7 @@ class RepCNN(SearchSpace):
         # A pool of fixed size, not a mean: several runtimes do not delegate means.
         pool = nn.AvgPool2d((spatial[0], spatial[1]))
         dropout = nn.Dropout(float(candidate["dropout"]))
-        return nn.Sequential(*layers, pool, nn.Flatten(), dropout, nn.Linear(width, classes))
+        return Chain(*layers, pool, nn.Flatten(), dropout, nn.Linear(width, classes), blocks=optional)
 
 
 def _kernel_size(size: int, spatial: list[int]) -> tuple[int, int]:

@@ -238,7 +238,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return the untrained model: (batch, *input_shape) -> (batch, classes).
+        """Return the untrained model: ``(batch, *input_shape) -> (batch, classes)``.
 
         A network that transcribes answers once a step: (batch, steps, classes), the first class CTC's blank.
         """
@@ -247,8 +247,8 @@ class SearchSpace(ABC):
         """Whether candidates may have several heads of attention, which can be taken out."""
         return False
 
-    def has_residual_blocks(self) -> bool:
-        """Whether candidates have summands of residual sums that can be taken out (see ``sparsity/blocks.py``)."""
+    def can_lose_blocks(self) -> bool:
+        """Whether some candidates have several blocks alike of which some can go (see ``sparsity/blocks.py``)."""
         return False
 
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
@@ -331,8 +331,8 @@ class Wrapper(SearchSpace):
     def has_heads(self) -> bool:
         return self.space.has_heads()
 
-    def has_residual_blocks(self) -> bool:
-        return self.space.has_residual_blocks()
+    def can_lose_blocks(self) -> bool:
+        return self.space.can_lose_blocks()
 
 
 BUILT_IN = {

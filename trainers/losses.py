@@ -25,14 +25,30 @@ TEMPERATURE = 2.0
 
 
 class Loss(ABC):
-    """A mean over a batch's examples, differentiable. Of a network that answers early all answers count."""
+    """A mean over a batch's examples, differentiable. Of a network that answers early all answers count, by weight.
+
+    An early one may take a share of its loss from the last answer, which does not learn from it (Phuong and Lampert,
+    "Distillation-based training for multi-exit architectures", ICCV 2019): ``(1 - d) L + d T^2 KL(softmax(last / T),
+    softmax(early / T))``.
+    """
 
     def __call__(self, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
         return self.of_answers(model, answers_of(model, features), labels)
 
-    @abstractmethod
     def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
         """Return the loss of what a model answered."""
+        (weight, last), *early = answers
+        share = model.distillation if isinstance(model, AnswersEarly) else 0.0
+        parts = [weight * self.of(last, labels)]
+        for weight, logits in early:
+            parts.append(weight * (1 - share) * self.of(logits, labels))
+            if share:
+                parts.append(weight * share * self.divergence(logits, last, labels))
+        return torch.stack(parts).sum()
+
+    @abstractmethod
+    def of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of one answer."""
 
     @abstractmethod
     def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
@@ -40,44 +56,34 @@ class Loss(ABC):
 
 
 class CrossEntropy(Loss):
-    """Of logits (batch, classes) and classes (batch,).
-
-    Of a network that answers early all answers count, by their weights. An early one may take a share of its loss from
-    the last answer, which does not learn from it (Phuong and Lampert, "Distillation-based training for multi-exit
-    architectures", ICCV 2019): ``(1 - d) CE + d T^2 KL(softmax(last / T), softmax(early / T))``.
-    """
+    """Of logits (batch, classes) and classes (batch,)."""
 
     def __init__(self, label_smoothing: float) -> None:
         self._label_smoothing = label_smoothing
 
-    def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
-        (weight, last), *early = answers
-        share = model.distillation if isinstance(model, AnswersEarly) else 0.0
-        parts = [weight * self._of(last, labels)]
-        for weight, logits in early:
-            parts.append(weight * (1 - share) * self._of(logits, labels))
-            if share:
-                parts.append(weight * share * self.divergence(logits, last, labels))
-        return torch.stack(parts).sum()
+    def of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
 
     def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         del labels
         aims, tried = ((one / TEMPERATURE).log_softmax(1) for one in (teacher.detach(), logits))
         return TEMPERATURE**2 * F.kl_div(tried, aims, reduction="batchmean", log_target=True)
 
-    def _of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self._label_smoothing)
-
 
 class Ctc(Loss):
     """Connectionist temporal classification (Graves et al. 2006) of logits (batch, steps, tokens) and padded tokens.
 
-    Each example counts by its loss a token. Of a network that answers early all answers count, by their weights.
+    Each example counts by its loss a token.
     """
 
-    def of_answers(self, model: nn.Module, answers: Answers, labels: Tensor) -> Tensor:
-        del model
-        return torch.stack([weight * _ctc(logits, labels) for weight, logits in answers]).sum()
+    def of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        needed, steps = int(steps_needed(labels).max()), logits.shape[1]
+        if needed > steps:
+            raise TooFewStepsError(
+                f"the network answers for {steps} steps and a transcript needs {needed} "
+                "(fewer strides, or longer windows)"
+            )
+        return (ctc_by_example(logits.float(), labels) / (labels != BLANK).sum(1).clamp_min(1)).mean()
 
     def divergence(self, logits: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The same summed over steps, for each token that was said, as CTC is.
@@ -109,13 +115,9 @@ def _log_probabilities(logits: Tensor, steps: int) -> Tensor:
     return pooled.transpose(1, 2).clamp_min(1e-8).log()
 
 
-def _ctc(logits: Tensor, labels: Tensor) -> Tensor:
+def ctc_by_example(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``-ln P(transcript)`` (batch,) of logits (batch, steps, tokens); infinite where steps are too few."""
     count, steps = logits.shape[:2]
-    needed = int(steps_needed(labels).max())
-    if needed > steps:
-        raise TooFewStepsError(
-            f"the network answers for {steps} steps and a transcript needs {needed} (fewer strides, or longer windows)"
-        )
     lengths = torch.full((count,), steps, dtype=torch.long, device=labels.device)
-    log_probabilities = logits.float().log_softmax(2).transpose(0, 1)
-    return F.ctc_loss(log_probabilities, labels, lengths, (labels != BLANK).sum(1), blank=BLANK)
+    log_probabilities = logits.log_softmax(2).transpose(0, 1)
+    return F.ctc_loss(log_probabilities, labels, lengths, (labels != BLANK).sum(1), blank=BLANK, reduction="none")

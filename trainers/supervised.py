@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,14 @@ from .batches import batches_of_like_length, random_batches
 from .data.dataset import Dataset, Split
 from .distillation import Distiller
 from .losses import loss_of
+from .normalisations import reestimate
 from .sparsity.base import Sparsifier
 
 SPARSIFIER_EXAMPLES = 256
 DISTILLATION_EXAMPLES = 2
 """To see what shapes layers have."""
+STATISTICS_BATCHES = 100
+"""That normalisations get the statistics of a network of a supernet from."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +160,34 @@ class SupervisedTrainer:
         return EpochResult(self.epoch, mean, time.perf_counter() - start)
 
     def _loss_of(self, features: Tensor, labels: Tensor) -> Tensor:
-        if self._distiller is None:
-            return self._loss(self.model, features, labels)
-        return self._distiller.loss(self._loss, self.model, features, labels)
+        if self._distiller is not None:
+            return self._distiller.loss(self._loss, self.model, features, labels)
+        if self._sparsifier is not None:
+            return self._sparsifier.loss(self._loss, self.model, features, labels)
+        return self._loss(self.model, features, labels)
 
     def _with_penalty(self, loss: Tensor) -> Tensor:
         penalty = None if self._sparsifier is None else self._sparsifier.penalty()
         return loss if penalty is None else loss + penalty
+
+    @property
+    def networks(self) -> int:
+        """How many networks of different sparsity the model is."""
+        return 1 if self._sparsifier is None else self._sparsifier.networks
+
+    def network(self, place: int) -> nn.Module:
+        """Return a copy, in eval mode, of the model as one of its networks, the widest of which is the first.
+
+        The model's own statistics are of that one; all others get those that they have on batches of training.
+        """
+        if place == 0:
+            return copy.deepcopy(self.model).eval()
+        assert self._sparsifier is not None
+        self._sparsifier.show(place)
+        model = copy.deepcopy(self.model)
+        self._sparsifier.show(0)
+        reestimate(model, (features for features, _ in islice(self._batches(), STATISTICS_BATCHES)))
+        return model
 
     def _some_examples(self) -> Tensor:
         """Return training data from all over the split, which may be in the order of its labels."""

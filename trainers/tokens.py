@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 
 from ..spaces.errors import UserError
+
+if TYPE_CHECKING:
+    # Who only reads what an export answered waits for no torch.
+    import torch
 
 BLANK = 0
 """The token that stands for none: in what a network answers, and behind the end of a transcript."""
 BLANK_LABEL = "<blank>"
 Tokens = tuple[int, ...]
 Unit = Literal["word", "character"]
-Labels = TypeVar("Labels", np.ndarray, torch.Tensor)
+Labels = TypeVar("Labels", np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)

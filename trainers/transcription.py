@@ -39,13 +39,17 @@ def answers_of(model: nn.Module, device: str = "cpu") -> Answer:
     return answer
 
 
-def edit_rate(references: Sequence[Sequence[Hashable]], hypotheses: Sequence[Sequence[Hashable]]) -> float:
-    """Insertions, deletions and substitutions over the length of all references; above 1 where much is inserted."""
+def edits(references: Sequence[Sequence[Hashable]], hypotheses: Sequence[Sequence[Hashable]]) -> np.ndarray:
+    """Insertions, deletions and substitutions of each, (n,)."""
     # A network that knows no transcripts needs it not, and each process would wait for it.
     from rapidfuzz.distance import Levenshtein
 
-    edits = sum(Levenshtein.distance(*pair) for pair in zip(references, hypotheses, strict=True))
-    return edits / sum(map(len, references))
+    return np.array([Levenshtein.distance(*pair) for pair in zip(references, hypotheses, strict=True)])
+
+
+def edit_rate(references: Sequence[Sequence[Hashable]], hypotheses: Sequence[Sequence[Hashable]]) -> float:
+    """All edits over the length of all references; above 1 where much is inserted."""
+    return int(edits(references, hypotheses).sum()) / sum(map(len, references))
 
 
 def token_error(answer: Answer, split: Split) -> float:

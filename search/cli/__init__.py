@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ...spaces.errors import UserError
-from . import beginning, devices, fronts, models, recordings, studies
+from . import beginning, devices, exports, fronts, models, recordings, studies
 
 app = typer.Typer(
     help="Search small on-device models: what you deploy is what you search.",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for _about in (beginning, studies, fronts, models, recordings, devices):
+for _about in (beginning, studies, fronts, exports, models, recordings, devices):
     app.add_typer(_about.commands)
 
 

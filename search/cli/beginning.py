@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...spaces.errors import UserError
-from .common import LedgerUrl, Store, example, print_json, say, say_to_stderr
+from .common import LedgerUrl, Store, ask, example, print_json, say
 
 commands = typer.Typer()
 
@@ -29,25 +28,15 @@ def init(
         raise UserError(f'{config}: "{config.stem}" would be the study\'s name, which has letters, digits and ._- only')
     if config.exists() and not force:
         raise UserError(f"{config}: exists already (choose another name, or --force)")
-    text = config_text(ask_all(_ask), config)
+    if not config.parent.is_dir():
+        raise UserError(f"{config}: there is no folder {config.parent} to write to (make it, or choose another)")
+    text = config_text(ask_all(ask), config)
     try:
         config.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{config}: cannot be written ({error.strerror})") from error
     ConfigFile(config).validated()
     say(f"wrote {config}\nsearch:  repareto search {config}")
-
-
-def _ask(question: str, default: str, check: Callable[[str], object]) -> str:
-    """Ask until the answer holds."""
-    while True:
-        answer = typer.prompt(question, default=default).strip()
-        try:
-            check(answer)
-        except UserError as error:
-            say_to_stderr(str(error))
-        else:
-            return answer
 
 
 @commands.command(epilog=example("repareto doctor"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...spaces.errors import UserError
-from ...spaces.imports import make_importable
 from .common import example, print_json, say, say_to_stderr
 
 if TYPE_CHECKING:
@@ -60,15 +60,16 @@ def profile(
     Of a config, the candidate in the middle of its space is taken.
     """
     from ..devices.report import memory_map as maps
-    from ..profiles import report_data, report_on
+    from ..profiles import report_data, report_on, subject_and_device
 
     if memory_map is not None:
         maps.refuse_other_suffix(memory_map)
-    subject, target = _subject(model, device, set_ or [], quiet=json)
+    tell = say_to_stderr if json else say
+    subject, target = subject_and_device(model, device, set_ or [], tell)
     report = report_on(subject, target, measure)
     other = None
     if against is not None:
-        other = report_on(*_other(against, subject, target, set_ or [], quiet=json), measure)
+        other = report_on(*_other(against, subject, target, set_ or [], tell), measure)
     if memory_map is not None:
         maps.write_memory_map(memory_map, report.graph, report.plan, f"{report.title} on {target.name}")
         print(f"wrote {memory_map}", file=sys.stderr)
@@ -82,30 +83,15 @@ def profile(
         print_comparison(report, other)
 
 
-def _subject(model: Path, device: str | None, overrides: list[str], quiet: bool) -> tuple[Subject, Device]:
-    """Read a model file or a config, and find the device that it is to be profiled for."""
-    from ..devices import targets
-    from ..profiles import CONFIG_SUFFIXES, middle_of, read_file
-
-    if model.suffix not in CONFIG_SUFFIXES:
-        target = targets.device(device or "host-onnxruntime")
-        return read_file(model), target
-    from ..config import ConfigFile
-
-    make_importable(model.parent, ".")
-    settings = ConfigFile(model, [*overrides, *([f"device={device}"] if device else [])])
-    with settings.naming_lines():
-        config = settings.validated()
-        return middle_of(config, say_to_stderr if quiet else say), targets.device(config.device)
-
-
-def _other(against: str, subject: Subject, target: Device, overrides: list[str], quiet: bool) -> tuple[Subject, Device]:
+def _other(
+    against: str, subject: Subject, target: Device, overrides: list[str], tell: Callable[[str], None]
+) -> tuple[Subject, Device]:
     """What ``--against`` names: another model for the same device, or another device for the same model."""
     from ..devices import targets
-    from ..profiles import CONFIG_SUFFIXES, MODEL_SUFFIXES
+    from ..profiles import CONFIG_SUFFIXES, MODEL_SUFFIXES, subject_and_device
 
     if Path(against).suffix in (*MODEL_SUFFIXES, *CONFIG_SUFFIXES):
-        return _subject(Path(against), target.name, overrides, quiet)[0], target
+        return subject_and_device(against, target.name, overrides, tell)[0], target
     try:
         return subject, targets.device(against)
     except UserError as error:

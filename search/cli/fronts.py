@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...spaces.errors import UserError, first_line
-from .common import LedgerUrl, Store, StudyName, example, open_ledger, print_json, say_to_stderr
+from ...spaces.errors import first_line
+from .common import (
+    LedgerUrl,
+    Store,
+    StudyName,
+    example,
+    print_json,
+    say_to_stderr,
+    studies_that_begin,
+    write_page,
+)
 
 if TYPE_CHECKING:
     from ..compare import Comparison
@@ -25,20 +34,18 @@ def report(
     ledger_url: LedgerUrl = None,
 ) -> None:
     """Write one page on a study: its front, what mattered, what was measured, how it was made."""
-    from ..config import Config
-    from ..facts import StudyFacts
-    from ..pages.report import report_page
-    from ..reading import read_results
+    from ..api.study import open_study
 
-    ledger = open_ledger(study, store, ledger_url)
-    header = ledger.header()
-    _write(out, report_page(read_results(ledger), StudyFacts.of(Config(**header["config"]), header), header), "--out")
+    write_page(out, open_study(study, store=store, ledger=ledger_url).report(), "--out")
     say_to_stderr(f"wrote {out}")
 
 
 @commands.command(epilog=example("repareto compare keywords keywords-sparse --html both.html"))
 def compare(
-    studies: Annotated[list[str], typer.Argument(help="Names of two studies or more, of the same objectives.")],
+    studies: Annotated[
+        list[str],
+        typer.Argument(help="Names of two studies or more, of the same objectives.", autocompletion=studies_that_begin),
+    ],
     html: Annotated[Path | None, typer.Option(help="Write the interactive plot to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     log: Annotated[bool, typer.Option(help="Log the comparison to the first study's MLflow.")] = True,
@@ -46,20 +53,13 @@ def compare(
     ledger_url: LedgerUrl = None,
 ) -> None:
     """Lay the fronts of several studies over one another: hypervolume, coverage, and the front of all of them."""
-    from ..compare import Comparison
-    from ..config import Config
-    from ..facts import StudyFacts
+    from ..api.study import compare as compared
+    from ..api.study import open_study
     from ..pages.comparison import comparison_page
-    from ..run import read_results, stored_config
 
-    ledgers = {study: open_ledger(study, store, ledger_url) for study in studies}
-    facts = {}
-    for study, ledger in ledgers.items():
-        header = ledger.header()
-        facts[study] = StudyFacts.of(Config(**header["config"]), header)
-    comparison = Comparison.of({study: read_results(ledger) for study, ledger in ledgers.items()}, facts)
+    comparison = compared(studies, store=store, ledger=ledger_url)
     if html is not None:
-        _write(html, comparison_page(comparison), "--html")
+        write_page(html, comparison_page(comparison), "--html")
     if json:
         print_json(comparison.as_dict())
     else:
@@ -67,7 +67,7 @@ def compare(
 
         print_comparison(comparison)
     if log:
-        say_to_stderr(_log(stored_config(ledgers[studies[0]], store), comparison))
+        say_to_stderr(_log(open_study(studies[0], store=store, ledger=ledger_url).config, comparison))
 
 
 def _log(config: Config, comparison: Comparison) -> str:
@@ -81,10 +81,3 @@ def _log(config: Config, comparison: Comparison) -> str:
     except MLFLOW_ERRORS as error:
         return f"not logged to MLflow ({first_line(error)}); the same command tries again, --no-log leaves it out"
     return f'logged to MLflow: experiment {EXPERIMENT}, run "{name}"'
-
-
-def _write(path: Path, page: str, option: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{option} {path}: cannot be written ({error.strerror})") from error

@@ -1,73 +1,16 @@
-"""Commands on a model that was found: take it out of its study, run it, and adapt it to a user."""
+"""Commands on a model that was found: make it smaller, run it, and adapt it to a user."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ...spaces.errors import UserError
-from ...spaces.imports import make_importable
-from .common import LedgerUrl, Store, StudyName, example, open_ledger, say, say_to_stderr
-
-if TYPE_CHECKING:
-    from ..objectives import Budget
-    from ..pruning.origin import Origin
+from .common import LedgerUrl, SparseWeights, Store, example, say, say_to_stderr
 
 commands = typer.Typer()
-
-SparseWeights = Annotated[
-    bool, typer.Option("--sparse-weights", help="Write the weights without their zeros, too, with a decoder in C.")
-]
-
-
-@commands.command(epilog=example("repareto export keywords --out wakeup --max latency=2ms --max peak_memory=64KiB"))
-def export(
-    study: StudyName,
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial to take.")] = None,
-    operating_point: Annotated[int | None, typer.Option(min=0, help="Of a trial with early exits.")] = None,
-    max_: Annotated[list[str] | None, typer.Option("--max", help="An upper bound: `latency=2ms`.")] = None,
-    sparse_weights: SparseWeights = False,
-    force: Annotated[bool, typer.Option(help="Replace an existing folder.")] = False,
-    store: Store = None,
-    ledger_url: LedgerUrl = None,
-) -> None:
-    """Write the best feasible fused model, checked in its runtime, and register it in MLflow as the champion."""
-    from ..choose import choose
-    from ..export import export_trial
-    from ..finish import register
-    from ..run import read_results, stored_config
-
-    ledger = open_ledger(study, store, ledger_url)
-    make_importable(*ledger.header()["import_folders"], ".")
-    config = stored_config(ledger, store)
-    # What was estimated to hold a budget may have been measured not to.
-    bounds = [*config.parsed_budgets(), *_bounds(max_ or [])]
-    record = choose(read_results(ledger), number=trial, point=operating_point, bounds=bounds)
-    manifest = export_trial(ledger, config, record, out, force=force, sparse_weights=sparse_weights)
-    say(f"wrote trial {record.number} to {out}: {_told_latency(manifest)}")
-    say(register(ledger, config, record, out / "model.onnx"))
-
-
-def _told_latency(manifest: Mapping[str, Any]) -> str:
-    latency = manifest["profile"]["measured"]["latency_us"]
-    told = f"{latency['value']:.1f} us {latency['method']}" if latency else "no latency is claimed"
-    return f"{told} on {manifest['device']}"
-
-
-def _bounds(texts: list[str]) -> list[Budget]:
-    from ..objectives import Budget
-
-    bounds = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f'--max "{text}": not of the form objective=bound (try --max latency=2ms)')
-        bounds.append(Budget.parse(name.strip(), value))
-    return bounds
 
 
 @commands.command(epilog=example("repareto prune keywords --trial 7 --method l0 --target latency=200us --out small"))
@@ -88,33 +31,16 @@ def prune(
     ledger_url: LedgerUrl = None,
 ) -> None:
     """Take channels or weights out of a trained model, outside any search, and write what is left as an export."""
-    from ..pruning.prune import Asked
-    from ..pruning.prune import prune as shrink
+    from ..api.models import prune as shrink
+    from ..export import told_latency
     from ..pruning.report import print_pruned
 
-    changes = _data_changes(data or [])
-    origin = _origin(model, trial, store, ledger_url)
-    asked = Asked(method, target, granularity, epochs, sparse_weights)
-    pruned = shrink(origin, asked, changes, out, force=force, say=say)
+    pruned = shrink(
+        model, target, out, method=method, granularity=granularity, epochs=epochs, data=_data_changes(data or []),
+        trial=trial, sparse_weights=sparse_weights, force=force, store=store, ledger=ledger_url, say=say,
+    )  # fmt: skip
     print_pruned(pruned)
-    say(f"wrote {out}: {_told_latency(pruned.manifest)}")
-
-
-def _origin(model: str, trial: int | None, store: str | None, ledger_url: str | None) -> Origin:
-    from ..pruning.origin import of_export, of_trial
-
-    if Path(model).is_dir():
-        if trial is not None:
-            raise UserError(f"--trial {trial}: {model} is a folder, and holds one model (leave it out)")
-        make_importable(".")
-        return of_export(Path(model))
-    from ..choose import choose
-    from ..run import read_results, stored_config
-
-    ledger = open_ledger(model, store, ledger_url)
-    make_importable(*ledger.header()["import_folders"], ".")
-    config = stored_config(ledger, store)
-    return of_trial(ledger, config, choose(read_results(ledger), number=trial, bounds=config.parsed_budgets()))
+    say(f"wrote {out}: {told_latency(pruned.manifest)}")
 
 
 def _data_changes(texts: list[str]) -> dict[str, Any]:
@@ -170,18 +96,14 @@ def predict(
     operating_point: Annotated[int | None, typer.Option(min=0, help="Of early exits; the exported one.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
-    """Say what is in each file, with an exported classifier; one with early exits stops as soon as it is sure."""
+    """Say what is in each file, with an exported classifier or transcriber; early exits stop once they are sure."""
     from dataclasses import asdict
     from json import dumps
 
-    from ..exits.runner import StagedModel, read_manifest
-    from ..predict import features_of
+    from ..api.models import predict as answers
 
-    manifest = read_manifest(folder)
-    model = StagedModel(folder, operating_point)
-    for path in files:
-        answer = model(features_of(path, manifest))
-        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {model.exits}"
+    for path, answer in zip(files, answers(folder, files, operating_point=operating_point), strict=True):
+        told = f"{path}  {answer.label}  {answer.probability:.2f}  exit {answer.exit} of {answer.exits}"
         print(dumps({"file": str(path), **asdict(answer)}) if json else told, flush=True)
 
 
@@ -192,9 +114,9 @@ def enroll(
     false_alarms: Annotated[float, typer.Option(min=0, help="At most so many an hour, for a user who is hard.")] = 2.0,
 ) -> None:
     """Fit the threshold of an exported wake word to one user, and say what that costs in false alarms."""
-    from ..enroll import enroll as fit
+    from ..api.models import enroll as fit
 
-    found = fit(folder, data, most_false_alarms=false_alarms, say=say_to_stderr)
+    found = fit(folder, data, false_alarms=false_alarms, say=say_to_stderr)
     count = len(found.scores)
     say(
         f"{found.word}: {found.heard_at(found.threshold)} of {count} recordings are heard from {found.threshold:.3f}, "
@@ -211,7 +133,7 @@ def personalize(
     seed: Annotated[int, typer.Option(min=0, help="Draws which recordings only test.")] = 0,
 ) -> None:
     """Adapt an export's early exits to one user, and print accuracy, exit rates and cost before and after."""
-    from ..exits.personalize import personalize as adapt
+    from ..api.models import personalize as adapt
     from ..tables import print_personalised
 
     print_personalised(adapt(folder, data, labels=labels, seed=seed, say=say_to_stderr))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
-from .common import LedgerUrl, Store, StudyName, example, open_ledger, say
+from .common import LedgerUrl, Store, StudyName, example, open_ledger, print_json, say, say_to_stderr, write_page
 
 Address = Annotated[
     str | None, typer.Option(help="Run this command on a Ray cluster: the address of its dashboard.", metavar="URL")
@@ -28,27 +27,22 @@ def search(
 ) -> None:
     """Run a search, or continue it: the same command again goes on where the study stands."""
     from ..addresses import options_of
-    from ..config import ConfigFile
-    from ..run import run_search
+    from ..api.study import run_search
     from ..front_table import print_front
     from ..units import parse_quantity
 
-    make_importable(config.parent, ".")  # where a space of the user's own may be
-    overrides = list(set_ or [])
-    settings = ConfigFile(config, overrides)
     try:
-        seconds = None if time_budget is None else parse_quantity(time_budget, "duration") / 1e6
+        parse_quantity(time_budget or "1s", "duration")
     except UserError as error:
         raise UserError(f"--time-budget {error}") from error
-    study = settings.validated()
-    with settings.naming_lines():
-        outcome = run_search(study, trials=trials, time_budget_seconds=seconds, say=say)
-    print_front(outcome.results, outcome.error_examples)
-    if outcome.unfinished:
-        say(f"{outcome.unfinished}: the same command goes on from here")
-    say(f"look at it:  {study.tracking or f'repareto ui{options_of(study)}'}")
-    say(f"take it:     repareto export {study.study} --out exported{options_of(study)}")
-    if outcome.interrupted:
+    study = run_search(config, overrides=set_ or [], trials=trials, time_budget=time_budget, say=say)
+    assert study.outcome is not None
+    print_front(study.outcome.results, study.facts.error_examples)
+    if study.outcome.unfinished:
+        say(f"{study.outcome.unfinished}: the same command goes on from here")
+    say(f"look at it:  {study.config.tracking or f'repareto ui{options_of(study.config)}'}")
+    say(f"take it:     repareto export {study.name} --out exported{options_of(study.config)}")
+    if study.outcome.interrupted:
         raise typer.Exit(130)
 
 
@@ -125,28 +119,18 @@ def front(
         if html is not None:
             raise UserError(f"--html {html}: would be written on the cluster; the study's page in MLflow has the plot")
         raise typer.Exit(_on_cluster(address, "front", study, store, ledger_url, *(["--json"] if json else [])))
-    from ..config import Config
-    from ..facts import StudyFacts
-    from ..reading import read_results
-    from ..front_table import front_json, print_front
+    from ..api.study import open_study
 
-    ledger = open_ledger(study, store, ledger_url)
-    results, header = read_results(ledger), ledger.header()
-    facts = StudyFacts.of(Config(**header["config"]), header)
+    opened = open_study(study, store=store, ledger=ledger_url)
     if html is not None:
-        from ..importance import importances
-        from ..pages.study import study_page
-
-        page = study_page(results, facts, importances(results))
-        try:
-            html.write_text(page)
-        except OSError as error:
-            raise UserError(f"--html {html}: cannot be written ({error.strerror})") from error
-        print(f"wrote {html}", file=sys.stderr)
+        write_page(html, opened.page(), "--html")
+        say_to_stderr(f"wrote {html}")
     if json:
-        print(front_json(results, study, facts.error_examples))
+        print_json(opened.as_dict())
     elif html is None:
-        print_front(results, facts.error_examples)
+        from ..front_table import print_front
+
+        print_front(opened.results, opened.facts.error_examples)
 
 
 def _on_cluster(address: str, command: str, study: str, store: str | None, ledger_url: str | None, *flags: str) -> int:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..devices.graph import Graph
 
 
+WITH_EXITS = ("classification", "transcription")
+"""Tasks."""
+
+
 def stage_graphs(network: MultiExit, input_shape: Sequence[int]) -> list[Graph]:
     """Return what each stage of a fused network in eval mode computes, its head included."""
     from ..devices.readers.torch_reader import read_module
@@ -96,7 +100,8 @@ def has_exits(space: SearchSpace) -> bool:
 
 def refuse_exits(space: SearchSpace, task: str) -> None:
     """Raise :class:`UserError` where networks of the space have early exits and the task has none."""
-    if has_exits(space) and task != "classification":
+    if has_exits(space) and task not in WITH_EXITS:
         raise UserError(
-            f"space.exits: only classifiers have early exits, and this data is for {task} (take the key out)"
+            f"space.exits: only classifiers and transcribers have early exits, and this data is for {task} "
+            "(take the key out)"
         )

@@ -37,9 +37,10 @@ def joined_onnx(
 ) -> bytes:
     """Return the file that runs stages, each an ONNX file, on one example until an exit is sure.
 
-    It takes "features" (1, *input_shape) and gives "probabilities" (1, classes) and the "exit" that they are of,
-    counted from 1. Two more inputs, float64, may be left out, for what is given here is their default: "temperatures"
-    (exits,) and "thresholds" (exits - 1,), of which infinity switches an exit off. The policy is built in.
+    It takes "features" (1, *input_shape) and gives "probabilities" (1, *steps, classes) and the "exit" that they are
+    of, counted from 1. Two more inputs, float64, may be left out, for what is given here is their default:
+    "temperatures" (exits,) and "thresholds" (exits - 1,), of which infinity switches an exit off. The policy is built
+    in.
     """
     models = [_renamed(content, number) for number, content in enumerate(files, 1)]
     features = models[0].graph.input[0]
@@ -116,8 +117,8 @@ def _of_stage(number: int, name: str = "") -> str:
 class _Nodes:
     """Operators as they are collected; names begin with a prefix, so that no branch hides what another has."""
 
-    def __init__(self, prefix: str, nodes: Sequence[Any] = ()) -> None:
-        self.prefix = prefix
+    def __init__(self, prefix: str, answer_shape: Sequence[int], nodes: Sequence[Any] = ()) -> None:
+        self.prefix, self.answer_shape = prefix, answer_shape
         self.nodes = list(nodes)
 
     def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
@@ -127,6 +128,9 @@ class _Nodes:
     def constant(self, value: float | Sequence[float], dtype: type, name: str) -> str:
         return self.add("Constant", [], name, value=numpy_helper.from_array(np.array(value, dtype)))
 
+    def last_axis(self) -> str:
+        return self.constant([-1], np.int64, "last_axis")
+
     def answer(self, probabilities: str, number: int) -> None:
         self.add("Identity", [probabilities], PROBABILITIES)
         self.constant(number, np.int64, EXIT)
@@ -134,7 +138,7 @@ class _Nodes:
     def graph(self, initializers: Sequence[Any] = ()) -> Any:
         types = {PROBABILITIES: onnx.TensorProto.DOUBLE, EXIT: onnx.TensorProto.INT64}
         ends = [
-            helper.make_tensor_value_info(self.prefix + name, kind, [1, "classes"] if name == PROBABILITIES else [])
+            helper.make_tensor_value_info(self.prefix + name, kind, self.answer_shape if name == PROBABILITIES else [])
             for name, kind in types.items()
         ]
         return helper.make_graph(self.nodes, f"{self.prefix}graph", [], ends, list(initializers))
@@ -147,7 +151,8 @@ Scored = tuple[str, tuple[str, str] | None]
 def _from_stage(models: Sequence[Any], number: int, policy: str, prefix: str, before: tuple[str, str] | None) -> Any:
     """The graph of a stage and of all after it."""
     stage = models[number - 1].graph
-    nodes = _Nodes(prefix, stage.node)
+    _, *answer = (size.dim_value for size in stage.output[-1].type.tensor_type.shape.dim)
+    nodes = _Nodes(prefix, (1, *answer), stage.node)
     logits = nodes.add("Cast", [_of_stage(number, OUTPUT_NAME)], "logits64", to=onnx.TensorProto.DOUBLE)
     place = nodes.constant(number - 1, np.int64, "place")
     temperature = nodes.add("Gather", [TEMPERATURES, place], "temperature")
@@ -159,7 +164,7 @@ def _from_stage(models: Sequence[Any], number: int, policy: str, prefix: str, be
     score, before = _SCORES[policy](nodes, probabilities, before)
     threshold = nodes.add("Gather", [THRESHOLDS, place], "threshold")
     sure = nodes.add("GreaterOrEqual", [score, threshold], "sure")
-    stop = _Nodes(f"{prefix}stop.")
+    stop = _Nodes(f"{prefix}stop.", nodes.answer_shape)
     stop.answer(probabilities, number)
     go_on = _from_stage(models, number + 1, policy, f"{prefix}on.", before)
     ends = [prefix + PROBABILITIES, prefix + EXIT]
@@ -168,7 +173,8 @@ def _from_stage(models: Sequence[Any], number: int, policy: str, prefix: str, be
 
 
 def _confidence(nodes: _Nodes, probabilities: str, _before: tuple[str, str] | None) -> Scored:
-    return nodes.add("ReduceMax", [probabilities], "score", keepdims=0), None
+    largest = nodes.add("ReduceMax", [probabilities, nodes.last_axis()], "largest", keepdims=0)
+    return nodes.add("ReduceMean", [largest], "score", keepdims=0), None
 
 
 def _certainty(nodes: _Nodes, probabilities: str, _before: tuple[str, str] | None) -> Scored:
@@ -176,9 +182,9 @@ def _certainty(nodes: _Nodes, probabilities: str, _before: tuple[str, str] | Non
     least = nodes.constant(np.finfo(float).tiny, np.float64, "tiny")
     logarithms = nodes.add("Log", [nodes.add("Max", [probabilities, least], "positive")], "logarithms")
     products = nodes.add("Mul", [probabilities, logarithms], "products")
-    negative = nodes.add("ReduceSum", [products], "negative_entropy", keepdims=0)
-    classes = nodes.add("Cast", [nodes.add("Size", [probabilities], "size")], "classes", to=onnx.TensorProto.DOUBLE)
-    share = nodes.add("Div", [negative, nodes.add("Log", [classes], "most")], "share")
+    negative = nodes.add("ReduceSum", [products, nodes.last_axis()], "negative_entropy", keepdims=0)
+    most = nodes.constant(math.log(nodes.answer_shape[-1]), np.float64, "most")
+    share = nodes.add("ReduceMean", [nodes.add("Div", [negative, most], "shares")], "share", keepdims=0)
     return nodes.add("Add", [nodes.constant(1.0, np.float64, "one"), share], "score"), None
 
 

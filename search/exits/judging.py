@@ -15,7 +15,16 @@ import numpy as np
 from ...spaces.exits.network import MultiExit
 from ...trainers.data.dataset import Dataset
 from ...trainers.exits.answers import exit_logits
-from ...trainers.exits.operating_points import Calibration, OperatingPoint, least_cost, least_error, point_at, sweep
+from ...trainers.exits.operating_points import (
+    Calibration,
+    OperatingPoint,
+    errors_by_exit,
+    least_cost,
+    least_error,
+    point_at,
+    sweep,
+)
+from ...trainers.exits.scoring import scoring_of
 from ...trainers.judgement import Judgement
 from ..devices.profile import Profile
 from .bounds import Bounds
@@ -23,7 +32,7 @@ from .costs import costs_up_to
 
 SPLITS = ("validation", "test")
 MOST_LOST = 0.005
-"""Of accuracy, against the last exit alone, at the point that a trial stands for."""
+"""Of the error, against the last exit alone, at the point that a trial stands for."""
 MOST_LOST_AT_ALL = 0.1
 """At any point that is kept: cheaper ones there are down to guessing, and nobody ships them."""
 
@@ -48,18 +57,19 @@ def judge_logits(
 
     The chosen point is the cheapest whose error is at most half a point above that of the last exit alone; where that
     breaks the bound on the expected latency, the one of the least error within it. Costs are the latency of the
-    ``stages`` where the device claims one, else their MACs. ``logits`` (n, e, c) are of each of ``SPLITS``.
+    ``stages`` where the device claims one, else their MACs. ``logits`` (n, e, *steps, c) are of each of ``SPLITS``.
     """
-    labels = dataset.validation.labels
-    calibration = Calibration.of(logits["validation"], labels)
+    splits, scoring = {name: getattr(dataset, name) for name in SPLITS}, scoring_of(dataset)
+    calibration = Calibration.of(logits["validation"], dataset.validation.labels, scoring)
     probabilities = {name: calibration.probabilities(values) for name, values in logits.items()}
+    errors = {name: errors_by_exit(scoring, values, splits[name].labels) for name, values in logits.items()}
     costs = {figure: costs_up_to(stages, figure) for figure in ("latency_us", "macs") if getattr(stages[0], figure)}
     unit = next(iter(costs))
-    swept = sweep(policies, probabilities["validation"], labels, costs[unit])
+    swept = sweep(policies, probabilities["validation"], errors["validation"]["error"], costs[unit])
     last_error = calibration.errors[-1]
     points = _within(swept, min(bounds.error, last_error + MOST_LOST_AT_ALL), bounds.expected_latency_us, unit)
     chosen = least_cost(points, last_error + MOST_LOST)
-    told = [_told(point, probabilities["test"], dataset.test.labels, costs) for point in points]
+    told = [_told(point, probabilities["test"], errors["test"], costs) for point in points]
     place = points.index(chosen)
     details = {
         "labels": list(dataset.labels),
@@ -82,22 +92,26 @@ def _within(
 
 
 def _told(
-    point: OperatingPoint, probabilities: np.ndarray, labels: np.ndarray, costs: dict[str, tuple[float, ...]]
+    point: OperatingPoint,
+    probabilities: np.ndarray,
+    errors: Mapping[str, np.ndarray],
+    costs: Mapping[str, tuple[float, ...]],
 ) -> dict[str, Any]:
     """A point as JSON types, with what it comes to on the test split and in each unit of cost."""
-    tested = point_at(point.policy, point.thresholds, probabilities, labels, next(iter(costs.values())))
+    unit = next(iter(costs.values()))
+    tested = {name: point_at(point.policy, point.thresholds, probabilities, own, unit) for name, own in errors.items()}
     rates = np.array(point.rates)
     return {
         "policy": point.policy,
         "thresholds": list(point.thresholds),
         "rates": list(point.rates),
         "error": point.error,
-        "test_error": tested.error,
-        "test_rates": list(tested.rates),
+        **{f"test_{name}": there.error for name, there in tested.items()},
+        "test_rates": list(tested["error"].rates),
         **{f"expected_{figure}": float(rates @ np.array(up_to)) for figure, up_to in costs.items()},
     }
 
 
 def figures_of_point(point: dict[str, Any]) -> dict[str, float]:
     """Return the figures that differ from point to point."""
-    return {key: value for key, value in point.items() if key in ("error", "test_error") or key.startswith("expected_")}
+    return {key: value for key, value in point.items() if isinstance(value, float)}

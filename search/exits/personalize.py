@@ -24,7 +24,7 @@ from ...trainers.exits.temperature import softmax
 from ..devices.host.onnx_runtime import make_session
 from ..devices.shipped import OUTPUT_NAME
 from ..files import write_atomically
-from ..predict import features_of
+from ..predict import FrontEnd, features_of, front_end_of
 from .joined import joined_onnx
 from .runner import MANIFEST, read_manifest
 
@@ -70,10 +70,12 @@ def personalize(
     without early exits and for a folder that has too little, of one class or of a label that the model does not know.
     """
     manifest = read_manifest(folder)
+    if "transcription" in manifest:
+        raise UserError(f"{folder}: its model transcribes, and only classifiers can be made a user's own")
     exits = manifest.get(GLOBAL_KEY) or manifest.get("exits")
     if exits is None:
         raise UserError(f"{folder}: has no early exits to personalise (export a trial with space.exits)")
-    user = read_recordings(data, manifest, say)
+    user = read_recordings(data, manifest, front_end_of(folder, manifest), say)
     rng = np.random.default_rng(seed)
     shown, tested, labelled = _split(user.labels, labels, rng)
     files = [(folder / name).read_bytes() for name in exits["stages"]]
@@ -93,7 +95,7 @@ def personalize(
             return None
         logits = [head(own[tested]) for head, own in zip(heads, seen, strict=True)]
         chances = np.stack([softmax(*both) for both in zip(logits, temperatures, strict=True)], 1)
-        return point_at(point["policy"], point["thresholds"], chances, truth, costs)
+        return point_at(point["policy"], point["thresholds"], chances, chances.argmax(2) != truth[:, None], costs)
 
     point = {"policy": "confidence", "thresholds": list(adapted.thresholds)}
     before = told(heads, exits["temperatures"], exits["points"][exits["chosen"]])
@@ -118,7 +120,9 @@ def personalize(
     )
 
 
-def read_recordings(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> Recordings:
+def read_recordings(
+    folder: Path, manifest: dict[str, Any], front_end: Callable[[], FrontEnd], say: Callable[[str], None]
+) -> Recordings:
     """Return what a user's folder holds: ``<label>/<file>``, and files of no label directly in it.
 
     Silent and unreadable ones are named and left out.
@@ -133,7 +137,7 @@ def read_recordings(folder: Path, manifest: dict[str, Any], say: Callable[[str],
             raise UserError(f"--data {place}: the model does not know {place.name!r} (it knows {', '.join(known)})")
         for path in files:
             try:
-                features.append(features_of(path, manifest))
+                features.append(features_of(path, manifest, front_end))
             except UserError as error:
                 say(f"left out: {error}")
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,30 @@ from typing import Any
 import numpy as np
 
 from ...spaces.errors import UserError
+from ...trainers.decoding import greedy
 from ...trainers.exits.policies import POLICIES
 from ...trainers.exits.temperature import softmax
 from ...trainers.exits.thresholds import Threshold
+from ...trainers.tokens import TranscriptionTask
 from ..devices.stages import Stages
 
 MANIFEST = "manifest.json"
 _POINT_KEYS = ("policy", "thresholds")
+FOR_FILES = ("classification", "transcription")
+"""Tasks whose models answer for a file."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A label, how probable it is, and at which exit, counted from 1, it was given."""
+    """A label or the text of an utterance, how probable it is, and at which exit, from 1, of how many it was given.
+
+    Of a text that is the probability of its likeliest path.
+    """
 
     label: str
     probability: float
     exit: int
+    exits: int
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -38,13 +46,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "labels" not in manifest or "input" not in manifest:
         raise UserError(f"{folder}: is no export (its {MANIFEST} has no labels)")
     task = manifest.get("task", "classification")
-    if task != "classification":
-        raise UserError(f"{folder}: its model is for {task}, and only classifiers answer for files")
+    if task not in FOR_FILES:
+        raise UserError(f"{folder}: its model is for {task}, and only classifiers and transcribers answer for files")
     return manifest
 
 
+def _reader_of(manifest: Mapping[str, Any]) -> Callable[[np.ndarray], str]:
+    """What an export's probabilities (*steps, classes) say."""
+    labels = tuple(manifest["labels"])
+    if "transcription" not in manifest:
+        return lambda probabilities: labels[int(probabilities.argmax())]
+    task = TranscriptionTask(manifest["transcription"]["unit"])
+    return lambda probabilities: task.text_of(greedy(probabilities[None])[0], labels)
+
+
 class StagedModel:
-    """Runs an export's stages in their runtime until an exit is sure; one without exits has one stage.
+    """Runs an export's stages in their runtime until an exit is sure; of one without exits, the file that ships.
 
     ``point`` is the place of an operating point in the manifest, the one that was exported by default. Raises
     :class:`UserError` for a folder that is no export, a point that it has not got and thresholds out of range.
@@ -52,12 +69,12 @@ class StagedModel:
 
     def __init__(self, folder: Path, point: int | None = None) -> None:
         manifest = read_manifest(folder)
-        self.labels: tuple[str, ...] = tuple(manifest["labels"])
+        self._read = _reader_of(manifest)
         exits = manifest.get("exits")
         if exits is None:
             if point is not None:
                 raise UserError(f"{folder}: has no early exits, and so no operating point {point}")
-            exits = {"stages": ["model.onnx"], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
+            exits = {"stages": [manifest["ships"]], "temperatures": [1.0], "points": [_LAST_ALONE], "chosen": 0}
         temperatures: Sequence[float] = exits["temperatures"]
         self.exits = len(temperatures)
         """How many there are, the last one included."""
@@ -69,8 +86,7 @@ class StagedModel:
     def __call__(self, features: np.ndarray) -> Answer:
         """Return the answer for the features (*input_shape) of one example."""
         probabilities, exit = self._stop_early(features)
-        place = int(probabilities.argmax())
-        return Answer(self.labels[place], float(probabilities[place]), exit)
+        return Answer(self._read(probabilities), float(probabilities.max(-1).prod()), exit, self.exits)
 
 
 class EarlyStopping:
@@ -83,7 +99,7 @@ class EarlyStopping:
         self._score, self._thresholds = POLICIES[policy], thresholds
 
     def __call__(self, features: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return the probabilities (classes,) for one example (*input_shape), and the exit, from 1, they are of."""
+        """Return the probabilities (*steps, classes) for one example (*input_shape), and the exit, from 1, of them."""
         seen: list[np.ndarray] = []
         for logits, temperature in zip(self._stages.answers(features), self._temperatures, strict=False):
             seen.append(softmax(logits.astype(float), temperature))
@@ -106,7 +122,7 @@ def _opened(folder: Path, names: Sequence[str]) -> Stages:
             raise UserError(f"{folder}: its {name} cannot be read ({error.strerror}); export it again") from error
     suffix = Path(names[0]).suffix
     if suffix == ".tflite":
-        from ..devices.tflite.stages import TfliteStages
+        from ..devices.tflite.run_stages import TfliteStages
 
         return TfliteStages(files)
     if suffix == ".pte":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...spaces.exits.network import MultiExit
+from ...spaces.exits.chain import ExitChain
 from ...spaces.exits.streaming import StreamingExits, streaming_exits
 from ..devices.host.onnx_runtime import exported, make_session, measure_latency_us
 from ..devices.shipped import LABELS_KEY
@@ -154,7 +154,7 @@ class ExitStream:
 
 
 def write_stages_that_listen(
-    network: MultiExit, inputs: torch.Tensor, labels: Sequence[str], folder: Path
+    network: ExitChain, inputs: torch.Tensor, labels: Sequence[str], folder: Path
 ) -> dict[str, Any]:
     """Write the streaming stages of a fused network, and return what a manifest says of them.
 
@@ -186,7 +186,7 @@ def write_stages_that_listen(
 
 
 @torch.no_grad()
-def largest_difference(stages: StreamStages, network: MultiExit, windows: torch.Tensor) -> float:
+def largest_difference(stages: StreamStages, network: ExitChain, windows: torch.Tensor) -> float:
     """Return the largest absolute difference of any exit's logits between stages that hear whole ``windows``
     (n, *input_shape), each from silence, and torch. Later stages run at the last hop alone."""
     largest = 0.0

@@ -9,15 +9,14 @@ import yaml
 
 from ..facts import StudyFacts
 from ..importance import importances
-from ..records import TrialRecord, estimate_errors, measured_figures
+from ..records import TrialRecord, estimate_errors, measured_figures, models_of
 from ..results import Results
 from .study import Section, study_page
 
 
 def report_page(results: Results, facts: StudyFacts, header: Mapping[str, Any]) -> str:
     """Return the study's page with what its ledger's ``header`` says of config, data and versions."""
-    members = {record.number: record for record in results.front}
-    more = [*_measured(list(members.values())), *_origin(facts, header)]
+    more = [*_measured(models_of(results.front)), *_origin(facts, header)]
     return study_page(results, facts, importances(results), more=more)
 
 

@@ -30,7 +30,7 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A trial, or one operating point of a trial with early exits."""
+    """A trial, or one of its operating points."""
 
     record: TrialRecord
     is_on_front: bool
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def point(self) -> int | None:
-        """Its place among the trial's operating points; None for a trial without early exits."""
+        """The number of the operating point; None for a trial without any."""
         return None if self.record.measurement is None else point_of(self.record)
 
     @property

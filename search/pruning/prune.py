@@ -13,13 +13,12 @@ import torch
 from torch import nn
 
 from ...spaces.errors import UserError, nearest_hint
-from ...spaces.renormalise import renormalised
 from ...spaces.sparsity.slicing import sliced_to_levels
-from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, METHODS, NONE, WEIGHT, Sparsity
+from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
-from ...trainers.sparsity import sparsifier_of
-from ...trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
+from ...trainers.retraining import retrainer
+from ...trainers.supervised import TrainingConfig, TrainingDivergedError
 from ..config import Config
 from ..devices.profile import Profile
 from ..exits.bounds import Bounds
@@ -35,8 +34,6 @@ from ..tasks import task_named
 from .origin import Origin
 from .target import least_level, parse_target
 
-EXAMPLES = 512
-"""Of the training split, for the statistics of its normalisations, which were folded in."""
 ERRORS = ("error", "test_error")
 
 Say = Callable[[str], None]
@@ -102,7 +99,8 @@ def prune(origin: Origin, asked: Asked, data: Mapping[str, Any], out: Path, *, f
 
 def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
     """Return the method and what it takes out."""
-    methods = [name for name in METHODS if name != NONE]
+    # One network is wanted, and a supernet is many.
+    methods = [name for name in METHODS if name not in (NONE, SUPERNET)]
     if asked.method not in methods:
         raise UserError(f"--method {asked.method}: is unknown ({nearest_hint(asked.method, methods)})")
     able = METHODS[asked.method]
@@ -120,10 +118,10 @@ def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
 
 
 def _tell_what_stays_whole(origin: Origin, granularity: str, say: Say) -> None:
-    _, report = sliced_to_levels(origin.fused, origin.input_shape, (0.0,), granularity)
+    _, report = sliced_to_levels(origin.fused, origin.input_shape, (LARGEST_LEVEL,), granularity)
     names = ", ".join(report.unknown_operators)
-    if not report.channels:
-        without = "it has none" if granularity in (HEAD, BLOCK) else "none is there that is no input or output"
+    if not report.removed:
+        without = "it has none to spare" if granularity in (HEAD, BLOCK) else "none is there that is no input or output"
         why = f"they go through {names}, which is not known" if names else without
         raise UserError(f"{origin.title}: no {granularity} can be removed, for {why} (try --granularity weight)")
     if names:
@@ -155,18 +153,10 @@ def _load(origin: Origin, parts: Parts, say: Say) -> Dataset:
 
 
 def _trained(origin: Origin, sparsity: Sparsity, dataset: Dataset, training: TrainingConfig, say: Say) -> nn.Module:
-    """Return a copy of the model after training in which it became sparse, unsliced.
-
-    The learning rate is rewound to that of the study (Renda, Frankle and Carbin 2020, arXiv 2003.02389).
-    """
+    """Return a copy of the model after training in which it became sparse, unsliced."""
     assert origin.record.measurement is not None
     seed, device = origin.record.measurement.seed, _torch_device()
-    torch.manual_seed(seed)
-    examples = torch.from_numpy(dataset.train.features[:: max(1, len(dataset.train) // EXAMPLES)]).float()
-    trainer = SupervisedTrainer(
-        renormalised(origin.fused, examples), dataset, training, seed=seed, device=device,
-        sparsifier=sparsifier_of(sparsity),
-    )  # fmt: skip
+    trainer = retrainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
     task = task_named(origin.data)
     for number in range(1, training.epochs + 1):
         try:

@@ -79,11 +79,11 @@ class ConformerBlock(nn.Module):
             x = x + 0.5 * self.dropout(self.second(self.second_norm(x)))
         return self.norm(x)
 
-    def summands(self) -> dict[str, tuple[str, str]]:
+    def optional_parts(self) -> dict[str, tuple[str, str]]:
         """Return the parts that are there, each with the names of its modules."""
         return {part: (f"{part}_norm", part) for part in PARTS if hasattr(self, part)}
 
     def leave_out(self, part: str) -> None:
         """Go on without a part."""
-        for name in self.summands()[part]:
+        for name in self.optional_parts()[part]:
             delattr(self, name)

@@ -71,11 +71,14 @@ class ConformerCTC(AnswersEarly):
     def _after_each_block(self, features: Tensor) -> list[Tensor]:
         x = self.subsampling(features)
         hidden = []
-        for number, block in enumerate(self.blocks, start=1):
-            if not self._is_skipped(number):
-                x = block(x, self.rotation)
+        for number in range(1, len(self.blocks) + 1):
+            x = self.behind_block(number, x)
             hidden.append(x)
         return hidden
+
+    def behind_block(self, number: int, x: Tensor) -> Tensor:
+        """Return what a block, counted from 1, makes of the map before it; in training it may be passed by."""
+        return x if self._is_skipped(number) else self.blocks[number - 1](x, self.rotation)
 
     def _is_skipped(self, number: int) -> bool:
         """Whether a batch in training passes a block by: the later, the likelier (Huang et al., arXiv 1603.09382).

@@ -65,7 +65,7 @@ class ConformerSpace(SearchSpace):
     def has_heads(self) -> bool:
         return self.heads.high > 1
 
-    def has_residual_blocks(self) -> bool:
+    def can_lose_blocks(self) -> bool:
         return True
 
     def build(self, candidate: Candidate, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -1,12 +1,13 @@
-"""A chain of layers cut into segments, a head behind each but the last, which ends in the network's own classifier.
+"""Networks that may answer before their last layer: what they share, whatever their layers are.
 
 After BranchyNet (arXiv 1709.01686) and PersEPhonEE (arXiv 2102.01393); of the latter only the abstract could be read.
 
-Shape legend: n examples, e exits (the last one included), c classes.
+Shape legend: n examples, e exits (the last one included), *steps of a transcriber, none of a classifier, c classes.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -22,7 +23,7 @@ BACKBONES = ("joint", "balanced", "detached")
 
 
 class Stage(nn.Module):
-    """What runs between two exits: the map of the one before -> the map and the logits (n, c) of the next."""
+    """What runs between two exits: the map of the one before -> the map and the logits of the next."""
 
     def __init__(self, segment: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -34,52 +35,42 @@ class Stage(nn.Module):
 
 
 class MultiExit(AnswersEarly):
-    """Inputs (n, ...) -> the last logits (n, c); :meth:`answers` has those of every exit.
+    """Inputs (n, ...) -> the last answer, logits (n, *steps, c); :meth:`answers` has those of every exit.
 
-    ``segments`` are one more than ``heads``; the last of them classifies by itself.
+    A classifier has no axis of steps. Whose layers they are, and what heads, says a subclass.
     """
 
-    def __init__(
-        self,
-        segments: Sequence[nn.Sequential],
-        heads: Sequence[nn.Module],
-        *,
-        early_weight: float = 0.5,
-        distillation: float = 0.0,
-        backbone: str = "joint",
-        policies: Sequence[str] = POLICIES,
-    ) -> None:
+    def __init__(self, *, early_weight: float, distillation: float, backbone: str, policies: Sequence[str]) -> None:
         """``early_weight`` is the share of the loss that the early exits have together.
 
         ``distillation`` is the share of an early exit's loss that it takes from the last exit's answers instead of
         from labels. ``backbone``, one of ``BACKBONES``, says what early exits teach the layers before their heads: all
-        that they have to (``joint``), no more than their share (``balanced``), nothing (``detached``: the rest is the
-        network that it would be without exits). ``policies`` are those that may tell, once it is trained, when an exit
-        is sure.
+        that they have to (``joint``), no more than their share (``balanced``), nothing (``detached``). ``policies`` are
+        those that may tell, once it is trained, when an exit is sure.
         """
         super().__init__()
-        assert len(segments) == len(heads) + 1 and heads, (len(segments), len(heads))
-        self.segments, self.heads = nn.ModuleList(segments), nn.ModuleList(heads)
         self.early_weight, self.distillation, self.backbone = early_weight, distillation, backbone
         self.policies = tuple(policies)
 
     @property
+    @abstractmethod
     def exits(self) -> int:
         """How many there are, the last one included."""
-        return len(self.segments)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for segment in self.segments:
-            x = segment(x)
-        return x
-
+    @abstractmethod
     def answers(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits (n, c) of every exit, the earliest first."""
-        early = []
-        for index, (segment, head) in enumerate(zip(self.segments, self.heads, strict=False)):
-            x, seen = self._forked(segment(x), index)
-            early.append(head(seen))
-        return (*early, self.segments[-1](x))
+        """Return the logits (n, *steps, c) of every exit, the earliest first."""
+
+    @abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """Return what runs one after the other until an exit is sure: a :class:`Stage` for each early exit, then what
+        gives the last logits. They share the network's weights."""
+
+    def weighted_answers(self, x: Tensor) -> tuple[tuple[float, Tensor], ...]:
+        """Return the weighted answers of BranchyNet's joint loss, ``sum_i w_i L_i`` (equation 1), the last first."""
+        *early, last = self.answers(x)
+        share = self.early_weight / len(early)
+        return ((1.0 - self.early_weight, last), *((share, logits) for logits in early))
 
     def _forked(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Return what goes on behind an early exit, and what its head sees: the same but for gradients."""
@@ -87,25 +78,13 @@ class MultiExit(AnswersEarly):
             return x, x
         if self.backbone == "detached":
             return x, x.detach()
-        share = self.early_weight / len(self.heads)
+        share = self.early_weight / (self.exits - 1)
         behind = 1.0 - share * (index + 1)
         return balanced(x, share / behind)
 
-    def weighted_answers(self, x: Tensor) -> tuple[tuple[float, Tensor], ...]:
-        """Return the weighted answers of BranchyNet's joint loss, ``sum_i w_i CE_i`` (equation 1), the last first."""
-        *early, last = self.answers(x)
-        share = self.early_weight / len(early)
-        return ((1.0 - self.early_weight, last), *((share, logits) for logits in early))
-
-    def stages(self) -> list[nn.Module]:
-        """Return what runs one after the other until an exit is sure: a :class:`Stage` for each early exit, then the
-        last segment, which gives the last logits. They share the network's weights."""
-        early = (Stage(segment, head) for segment, head in zip(self.segments, self.heads, strict=False))
-        return [*(stage.train(self.training) for stage in early), self.segments[-1]]
-
 
 class AllAnswers(nn.Module):
-    """Inputs (n, ...) -> the logits of every exit, (n, e, c); of a network without exits what it gives itself."""
+    """Inputs (n, ...) -> the logits of every exit, (n, e, *steps, c); of a network without exits what it gives."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..streaming import OverTime, StreamBuilder, heard_by
-from .network import MultiExit
+from .chain import ExitChain
 
 
 class StreamingStage(nn.Module):
@@ -53,7 +53,7 @@ class StreamingExits:
 
 
 @torch.no_grad()
-def streaming_exits(network: MultiExit, input_shape: Sequence[int]) -> StreamingExits:
+def streaming_exits(network: ExitChain, input_shape: Sequence[int]) -> StreamingExits:
     """Return the streaming form of a fused network in eval mode for windows of ``input_shape`` (..., frames).
 
     It shares the weights. Raises :class:`UserError` as :func:`~repareto.spaces.streaming.streaming` does, for a head

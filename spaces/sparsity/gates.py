@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..branches import Fusable
 from ..fusion import fused_copy
-from .blocks import structure_of
-from .widths import CHANNEL, Width, places_of
+from .blocks import blocks_of, structure_of
+from .passing import convolution_of, passing_kernel
+from .widths import BLOCK, CHANNEL, Width, places_of
 
 
 class Gates(nn.Module):
@@ -66,21 +67,48 @@ class Gated(Fusable):
         return fused
 
 
+class PassedBy(Fusable):
+    """``z f(x) + (1 - z) x`` of a convolution f that keeps the shape of its input, with the factor z of its block."""
+
+    def __init__(self, layer: nn.Module, gates: Gates, place: int) -> None:
+        super().__init__()
+        self.layer, self.gates, self._place = layer, gates, place
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Exact at both ends.
+        return torch.lerp(x, self.layer(x), self.gates.factors()[self._place].to(x.dtype))
+
+    @torch.no_grad()
+    def fused(self) -> nn.Module:
+        """Return the layer's own fused form, its kernel drawn to the identity and its bias to zero."""
+        fused = fused_copy(self.layer)
+        convolution, factor = convolution_of(fused), self.gates.factors()[self._place]
+        factor = factor.to(convolution.weight)
+        convolution.weight.data = torch.lerp(passing_kernel(fused), convolution.weight.data, factor)
+        if convolution.bias is not None:
+            convolution.bias.data = convolution.bias.data * factor
+        return fused
+
+
 def widths_of_model(model: nn.Module, input_shape: Sequence[int]) -> list[Width]:
     """Return the widths of the network that a model in training becomes by fusion."""
     return structure_of(fused_skeleton_of(model), input_shape)[1]
 
 
 def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates, granularity: str = CHANNEL) -> None:
-    """Put ``gates``, of the widths of a granularity, behind each layer of a model whose channels can go, in place."""
+    """Put ``gates``, of the widths of a granularity, behind each layer of a model whose channels can go, in place.
+
+    Those of blocks that can be passed by go between the layers and what they read.
+    """
     skeleton = fused_skeleton_of(model)
     flow, widths = structure_of(skeleton, input_shape, granularity)
     places = places_of(flow, widths)
+    passed_by = _gate_blocks(model, skeleton, gates, places) if granularity == BLOCK else set()
     parameters = dict(skeleton.named_parameters())
     sites: dict[str, dict[str, Tensor]] = {}
     for name, roles in flow.owners.items():
         numbers = roles.get("writes", roles.get("tied"))
-        if numbers is not None and name in parameters:
+        if numbers is not None and name in parameters and name not in passed_by:
             site = site_of(model, name)
             own = places[numbers.clamp_min(0)].reshape(parameters[name].shape)
             sites.setdefault(site, {})[name[len(site) + 1 :]] = own
@@ -92,6 +120,18 @@ def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates, granularity
         if is_gateable and bool((outputs < sum(gates.sizes)).any()):
             gated = Gated(module, gates, outputs, weights, axis=-1 if site in linear else 1)
             replace_submodule(model, site, gated.train(module.training))
+
+
+def _gate_blocks(model: nn.Module, skeleton: nn.Module, gates: Gates, places: Tensor) -> set[str]:
+    """Put gates around the layers of each block that can be passed by; return the names of its parameters."""
+    done: set[str] = set()
+    for number, block in enumerate(blocks_of(skeleton), start=1):
+        if block.passes_on:
+            for name in block.layers:
+                layer = model.get_submodule(name)
+                replace_submodule(model, name, PassedBy(layer, gates, int(places[number])).train(layer.training))
+            done.update(block.parameters)
+    return done
 
 
 def _by_output(places: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .blocks import structure_of
+from .blocks import passing_kernels, structure_of
 from .flow import Flow
 from .widths import BLOCK, CHANNEL, Width, channels_of
 
@@ -18,7 +18,8 @@ def channel_norms(fused: nn.Module, input_shape: Sequence[int], granularity: str
 
     That is the size of the weights that make or read them. Squares are summed over all kernels that a channel is in,
     each relative to that kernel's mean, so that no kernel counts for more because its weights are larger. Those of a
-    block are relative to the mean over blocks that are made alike.
+    block are relative to the mean over blocks that are made alike; one of a chain, which is passed by where it goes,
+    weighs as much as its kernels differ from the identity.
     """
     flow, widths = structure_of(fused, input_shape, granularity)
     if granularity == BLOCK:
@@ -38,9 +39,11 @@ def channel_norms(fused: nn.Module, input_shape: Sequence[int], granularity: str
 
 def _block_norms(fused: nn.Module, flow: Flow, widths: Sequence[Width]) -> Tensor:
     squares: dict[int, list[float]] = {}
+    without = passing_kernels(fused)
     for layer in flow.layers:
-        own = fused.get_parameter(layer.weight).detach().double().square().sum()
-        squares.setdefault(int(layer.writes[0]), []).append(float(own))
+        own = fused.get_parameter(layer.weight).detach().double()
+        own = own - without[layer.weight] if layer.weight in without else own
+        squares.setdefault(int(layer.writes[0]), []).append(float(own.square().sum()))
     norms = [torch.zeros(0)]
     for width in widths:
         by_layer = torch.tensor([squares[number] for number in width.labels.tolist()])

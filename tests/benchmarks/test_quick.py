@@ -89,6 +89,16 @@ def test_int8(tmp_path):
     check_claims(document, *(f"int8.{device}.{name}{tuned}" for device, name in pairs for tuned in ("", ".tuned")))
 
 
+def test_asr_exits(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="needs the extra speech")
+    document = publish("asr_exits", tmp_path)
+    names = [f"{head}.{figure}" for head in ("shared", "own") for figure in ("speed_up", "lost_points")]
+    check_claims(document, *(f"asr_exits.{name}" for name in names))
+    for row in document["rows"]:
+        assert 0 < row["up_to_us"][0] < row["up_to_us"][1] < row["up_to_us"][2]
+        assert sum(row["rates"]) == pytest.approx(1)
+
+
 def test_asr(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("asr", tmp_path)
@@ -147,6 +157,11 @@ def test_search_quality(tmp_path):
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
 
 
+def test_inheritance(tmp_path):
+    names = ("equal_own_third", "equal_own", "equal_total_third", "equal_total")
+    check_claims(publish("inheritance", tmp_path), *(f"inheritance.{name}" for name in names))
+
+
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)
@@ -163,6 +178,16 @@ def test_sparsity(tmp_path):
     on_host = {row["network"]: row for row in document["rows"] if row.get("device") == "host-litert"}
     # Zeros are computed with; channels that are gone are not.
     assert on_host["dense"]["macs"] == on_host["weights 90 %"]["macs"] > 3 * on_host["channels 50%"]["macs"]
+
+
+def test_supernet(tmp_path):
+    document = publish("supernet", tmp_path)
+    kinds = ("each_as_long", "epochs_in_all", "time_in_all")
+    names = (f"{figure}_{kind}" for figure in ("points", "hypervolume") for kind in kinds)
+    check_claims(document, *(f"supernet.{name}" for name in (*names, "training_time")))
+    # What is compared ships alike.
+    sizes = {(row["level"], row["parameters"], row["macs"]) for row in document["rows"]}
+    assert len(sizes) == len({level for level, _, _ in sizes}) == 2
 
 
 def test_sparse_storage(tmp_path):
@@ -201,7 +226,7 @@ def test_exit_places(tmp_path):
 def test_personalization(tmp_path):
     pytest.importorskip("espeakng_loader", reason="needs the extra speech")
     document = publish("personalization", tmp_path)
-    names = ("gain_points", "unlabelled_points", "unlabelled_mean_points", "speed_up")
+    names = ("gain_points", "unlabelled_points", "unlabelled_points_over_exits", "unlabelled_mean_points", "speed_up")
     ratios = [f"{cost}_ratio{by}" for cost in ("macs", "seconds", "memory_bytes") for by in ("", "_by_labels")]
     check_claims(document, *(f"personalization.synthetic.{name}" for name in (*names, *ratios)))
     by_method: dict[str, list] = {}

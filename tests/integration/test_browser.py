@@ -1,9 +1,11 @@
 """A person's view: the MLflow UI in a real browser."""
 
+import os
 import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -36,7 +38,15 @@ def ui(finished_study):
         process.wait(30)
 
 
-def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
+@pytest.fixture
+def pictures(tmp_path):
+    """Where screenshots go: a folder that ``make gallery`` names takes them for the documents."""
+    folder = Path(os.environ.get("REPARETO_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, pictures):
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
@@ -54,7 +64,7 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
         for member in members:
             assert page.locator(f'a[href*="{member.info.run_id}"]', has_text=member.info.run_name).count()
-        page.screenshot(path=tmp_path / "run.png")
+        page.screenshot(path=pictures / "mlflow_run.png")
         page.get_by_role("tab", name="Artifacts").click(timeout=60_000)
         page.get_by_text("front.html").first.click(timeout=60_000)
         frame = page.frame_locator("iframe")
@@ -70,7 +80,7 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, tmp_path):
         assert address.rsplit("/", 1)[1] in {member.info.run_id for member in members}
         frame.locator("input#run").click()
         assert watched.complaints == []
-        page.screenshot(path=tmp_path / "front.png")
+        page.screenshot(path=pictures / "mlflow_front.png")
         page.get_by_text("trials.json").first.click(timeout=60_000)
         page.get_by_text("on_front", exact=True).first.wait_for(timeout=60_000)
-        page.screenshot(path=tmp_path / "table.png")
+        page.screenshot(path=pictures / "mlflow_table.png")

@@ -5,6 +5,7 @@ import pytest
 from repareto.search.choose import choose
 from repareto.search.objectives import Budget
 from repareto.search.records import State
+from repareto.search.weighing import knee, weighed
 from repareto.spaces.errors import UserError
 
 
@@ -73,3 +74,11 @@ def test_bounds_that_nothing_holds_name_the_closest_model_and_what_it_breaks(res
 def test_an_empty_front(lab) -> None:
     with pytest.raises(UserError, match="the front is empty"):
         choose(lab.results(lab.record(0, state=State.STOPPED)), bounds=bounds(latency="2ms"))
+
+
+def test_the_knee_and_weights_choose_within_the_bounds(results) -> None:
+    assert choose(results, worth=knee).number == 2
+    assert choose(results, worth=weighed((2, 1, 0))).number == 0
+    assert choose(results, worth=weighed((3, 1, 0))).number == 0
+    assert choose(results, worth=weighed((3, 1, 0)), bounds=bounds(latency="2ms")).number == 1
+    assert choose(results, worth=weighed((0, 0, 1))).number == 2

@@ -65,6 +65,9 @@ COMMANDS = {
         "--trial": ("option", False),
         "--operating-point": ("option", False),
         "--max": ("option", False),
+        "--knee": ("flag", False),
+        "--weights": ("option", False),
+        "--choose": ("flag", False),
         "--sparse-weights": ("flag", False),
         "--force": ("flag", False),
         **PLACES,
@@ -195,6 +198,7 @@ def test_help_lists_the_commands(repareto) -> None:
 IMPORTS = {
     "repareto.search.cli": ("torch", "ray", "mlflow", "optuna", "pydantic", "matplotlib", "numpy"),
     "repareto.spaces": ("torch", "ray", "mlflow", "optuna"),
+    "repareto.search.exits.runner": ("torch", "ray", "mlflow", "optuna"),
     "from repareto.spaces import RepCNN": ("ray", "mlflow", "optuna"),
     "repareto": ("torch", "ray", "mlflow", "optuna", "numpy"),
 }

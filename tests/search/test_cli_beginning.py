@@ -8,7 +8,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from repareto.search import cli
+from repareto.search.cli.common import studies_that_begin
 from repareto.search.config import ConfigFile
+from repareto.search.ledger import Ledger
 from repareto.spaces.errors import UserError
 
 
@@ -49,9 +51,29 @@ def test_init_of_a_name_that_yaml_would_take_for_something_else(tmp_path: Path, 
     assert ConfigFile(path).validated().study == name
 
 
-def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
-    refused = run("init", str(tmp_path / "none" / "a.yaml"), answers="digits\n\n\n\n\n")
-    assert isinstance(refused.exception, UserError) and "cannot be written" in str(refused.exception)
+def test_init_where_nothing_can_be_written_asks_nothing(tmp_path: Path) -> None:
+    refused = run("init", str(tmp_path / "none" / "a.yaml"))
+    assert isinstance(refused.exception, UserError) and "there is no folder" in str(refused.exception)
+    assert "?" not in refused.stdout
+
+
+@pytest.mark.parametrize(("there", "hint"), [((), "`repareto init"), (("digits.yaml",), "did you mean digits.yaml?")])
+def test_a_config_that_is_not_there(tmp_path: Path, there: tuple[str, ...], hint: str) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    refused = run("search", str(tmp_path / "digts.yaml"))
+    assert isinstance(refused.exception, UserError) and hint in str(refused.exception)
+
+
+def test_names_of_studies_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARETO_STORE", str(tmp_path))
+    assert studies_that_begin("") == []
+    for name in ("keywords", "digits", "keywords-2"):
+        Ledger.create(tmp_path, name, {"reference": [1.0, 1.0]})
+    assert studies_that_begin("") == ["digits", "keywords", "keywords-2"]
+    assert studies_that_begin("key") == ["keywords", "keywords-2"]
+    (tmp_path / "ledger.db").write_text("no database")
+    assert studies_that_begin("") == []
 
 
 def test_the_schema_is_json() -> None:

@@ -18,6 +18,7 @@ from repareto.search.exits.runner import StagedModel
 from repareto.search.export import export_trial
 from repareto.search.files import study_folder
 from repareto.search.finish import complete_members
+from repareto.search.front_table import print_front
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget
 from repareto.search.parts import Parts
@@ -25,7 +26,6 @@ from repareto.search.records import Measurement, at_point, at_points, point_of, 
 from repareto.search.results import Results
 from repareto.search.run import appraiser_for, load_data, new_header, read_results
 from repareto.search.sampling import distribution
-from repareto.search.front_table import print_front
 from repareto.search.tracking import connect_runs
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces.errors import UserError
@@ -126,7 +126,7 @@ def test_a_bound_or_a_number_chooses_a_point(searched: Searched) -> None:
     assert point_of(choose(results, number=searched.number, point=0)) == 0
     chosen = results.record(searched.number).measurement.details["exits"]["chosen"]
     assert point_of(choose(results, number=searched.number)) == chosen
-    with pytest.raises(UserError, match=r"--operating-point 99: trial 0 has operating points 0 to"):
+    with pytest.raises(UserError, match=r"--operating-point 99: trial 0 has operating points 0, "):
         choose(results, number=searched.number, point=99)
     with pytest.raises(UserError, match=r"--operating-point 0: is of one trial \(name it: --trial NUMBER\)"):
         choose(results, point=0)
@@ -148,6 +148,7 @@ def test_an_export_stops_early_and_errs_as_it_was_told(searched: Searched, tmp_p
     assert "3 exits by" in (tmp_path / "export/README.md").read_text()
     # Without its stages an export is one network that never stops early.
     del manifest["exits"]
+    manifest["ships"] = "model.onnx"
     (tmp_path / "export/manifest.json").write_text(json.dumps(manifest))
     assert StagedModel(tmp_path / "export")(test.features[0]).exit == 1
 
@@ -191,5 +192,5 @@ def test_a_trial_at_many_points_is_measured_and_logged_once(searched: Searched) 
     complete_members(searched.ledger, searched.config, searched.results.front, said.append)
     assert said == ["measuring 1 models of the front on reference and logging them"]
     runs = connect_runs(searched.config, searched.ledger.header())
-    assert runs.model_uri(searched.number) is not None
+    assert runs.model_uri(searched.results.front[0]) is not None
     assert all(record.measured for record in searched.results.front)

@@ -20,7 +20,7 @@ class Runs:
     def write_front(self, _results: object, *, complete: bool) -> None:
         self.fronts.append(complete)
 
-    def model_uri(self, _number: int) -> None:
+    def model_uri(self, _record: object) -> None:
         return None
 
 

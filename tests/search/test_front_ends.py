@@ -128,7 +128,7 @@ def test_mlflow_serves_each_model_with_its_own_input(searched: Searched) -> None
     said: list[str] = []
     complete_members(searched.ledger, searched.config, [record], said.append)
     assert len(said) == 1 and said[0].startswith("measuring 1 models")
-    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(number)
+    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(record)
     assert uri is not None
     (feature,) = mlflow.models.get_model_info(uri).signature.inputs.inputs
     assert feature.shape == (-1, 40, 50)

@@ -462,7 +462,7 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
     runs = view.connect()
     record = lab.record(0)
     runs.write_trial(record)
-    assert runs.model_uri(0) is None
+    assert runs.model_uri(record) is None
     profile = {
         "device": "host",
         "latency_us": {"value": 12.5, "unit": "us", "method": "measured", "error": None},
@@ -478,8 +478,8 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
         (dataset,) = run.inputs.dataset_inputs
         assert dataset.dataset.name == "digits"
         assert json.loads(dataset.dataset.profile) == {"labels": 2, "train": 8, "validation": 4, "test": 4}
-    runs.write_model_uri(0, "models:/m-1")
-    assert view.connect().model_uri(0) == "models:/m-1"
+    runs.write_model_uri(record, "models:/m-1")
+    assert view.connect().model_uri(record) == "models:/m-1"
 
 
 def test_a_study_that_was_made_anew_has_nothing_of_the_old_one(lab, view) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from repareto.search.devices.targets import device
 from repareto.search.ledger import Ledger
 from repareto.search.models import Appraiser
 from repareto.search.objectives import Budget, budget_excesses, known_budgets
-from repareto.search.records import EpochPoint, State, TrialRecord
+from repareto.search.records import EpochPoint, Measurement, State, TrialRecord, at_points, point_of, points_of
 from repareto.search.results import Results
 from repareto.search.study import scout_reference
 from repareto.spaces.errors import UserError
@@ -342,6 +343,37 @@ def test_more_trials_continue_a_finished_study(lab, tmp_path: Path) -> None:
     lab.drive(lab.study(tmp_path, trials=2))
     assert lab.drive(lab.study(tmp_path, trials=2)) == []
     assert lab.drive(lab.study(tmp_path, trials=5)) == [2, 3, 4]
+
+
+def with_networks(lab, record: TrialRecord, errors: Sequence[float]) -> Measurement:
+    """A trial that gave a network for each error, each half as large as the one before."""
+    own = lab.measurement(record.candidate, error=errors[0])
+    figures = record.profile["latency_us"]["value"]
+    networks = tuple(
+        replace(
+            lab.measurement(record.candidate, error=error),
+            network=number,
+            profile={**record.profile, "latency_us": {**record.profile["latency_us"], "value": figures / 2**number}},
+        )
+        for number, error in enumerate(errors)
+    )
+    return replace(own, networks=networks)
+
+
+def test_each_network_of_a_trial_is_a_point_and_those_over_a_budget_are_left_out(lab, tmp_path: Path) -> None:
+    study = lab.study(tmp_path, trials=2, budgets={"error": "30%"})
+    trial = study.next_trial()
+    study.finish(trial.number, with_networks(lab, trial, [0.1, 0.4, 0.2]))
+    record = Ledger.open(tmp_path, "study").records()[trial.number]
+    assert record.feasible and points_of(record) == (0, 2)
+    widest, narrow = at_points(record)
+    assert widest.profile == trial.profile and widest.measurement.figures == record.measurement.figures
+    assert narrow.measurement.figures["error"] == 0.2
+    assert narrow.measurement.figures["latency_us"] == widest.measurement.figures["latency_us"] / 4
+    assert [point_of(point) for point in study.results.front] == [0, 2]
+    other = study.next_trial()
+    study.finish(other.number, with_networks(lab, other, [0.5, 0.1]))
+    assert not study.results.record(other.number).feasible, "it stands for its widest network"
 
 
 def test_a_trial_that_lost_its_checkpoint_starts_its_curve_again(lab, tmp_path: Path) -> None:

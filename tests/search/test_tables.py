@@ -10,13 +10,12 @@ from repareto.search.devices.memory import MemoryPlan
 from repareto.search.devices.profile import Figure
 from repareto.search.devices.report.advice import Advice
 from repareto.search.devices.report.layers import Layer
+from repareto.search.front_table import front_data, print_front
 from repareto.search.records import State
 from repareto.search.tables import (
-    front_json,
     print_advice,
     print_calibration,
     print_devices,
-    print_front,
     print_layers,
     print_peak,
     print_profile,
@@ -38,7 +37,7 @@ def results(lab):
 
 
 def test_json_for_scripts(lab, results) -> None:
-    data = json.loads(front_json(results, "keywords"))
+    data = json.loads(json.dumps(front_data(results, "keywords")))
     assert data["study"] == "keywords"
     assert data["objectives"] == ["error", "latency_us", "peak_memory_bytes"]
     assert data["trials"] == {"running": 1, "finished": 3, "stopped": 1, "rejected": 1, "failed": 1}
@@ -56,7 +55,7 @@ def test_json_for_scripts(lab, results) -> None:
 
 
 def test_json_of_a_study_without_a_front(lab) -> None:
-    data = json.loads(front_json(lab.results(), "empty"))
+    data = front_data(lab.results(), "empty")
     assert data["front"] == [] and data["hypervolume"] == 0
     assert data["trials"] == dict.fromkeys([state.value for state in State], 0)
 

@@ -1,6 +1,7 @@
 """A study of transcribers, from the config to what ships."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,18 +29,20 @@ from tests.tones import write_tones
 
 
 class Searched:
-    """A study with one finished trial."""
+    """A study with one finished trial, of a network with exits where ``exits`` says of what kind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str = "reference", exits: Mapping[str, object] | None = None) -> None:
         write_tones(folder / "recordings", {"low": 500, "high": 2000})
         data = {
             "source": "joined_recordings", "folder": str(folder / "recordings"), "cache": str(folder / "cache"),
             "utterances": 40, "fewest_words": 1, "most_words": 2, "window_seconds": 1.3,
         }  # fmt: skip
         space = {"name": "conformer_ctc", "blocks": [1, 2], "width": 16, "strides": 2, "heads": 1, "head_width": 8}
+        if exits is not None:
+            space |= {"blocks": 2, "exits": exits}
         self.config = Config(
             study="strings", data=data, space=space, training={"epochs": 1, "batch_size": 8},
-            device="reference", store=str(folder / "store"),
+            device=device, store=str(folder / "store"),
         )  # fmt: skip
         self.said: list[str] = []
         parts = Parts(self.config)
@@ -52,12 +55,14 @@ class Searched:
         profile = asdict(appraiser(candidate))
         distributions = {p.name: distribution(p.dimension) for p in parts.space.parameters()}
         self.number = self.ledger.start(candidate, distributions, profile)
-        job = Job(parts.space, parts.training, "id", study_folder(self.config.store, "strings"), seed=0, threads=1)
+        store = study_folder(self.config.store, "strings")
+        job = Job(parts.space, parts.training, "id", store, seed=0, threads=1, target=parts.device)
         worker = CandidateTrainable.__new__(CandidateTrainable)
         worker.setup({"number": self.number, "candidate": candidate.to_json()}, job, self.datasets)
         result = worker.step()
         assert result["done"] and "failed" not in result, result
         measurement = Measurement(**json.loads(result["measurement"]))
+        self.figures = dict(measurement.figures)
         measurement.figures.update(profile_figures(profile))
         values = [measurement.figures[o.key] for o in self.config.parsed_objectives()]
         self.ledger.finish(self.number, measurement, values, {})
@@ -105,7 +110,7 @@ def test_what_ships_says_what_the_manifest_tells(searched: Searched, tmp_path: P
 def test_mlflow_serves_steps_of_tokens(searched: Searched) -> None:
     said: list[str] = []
     complete_members(searched.ledger, searched.config, [searched.record], said.append)
-    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(searched.number)
+    uri = connect_runs(searched.config, searched.ledger.header()).model_uri(searched.record)
     assert uri is not None
     (logits,) = mlflow.models.get_model_info(uri).signature.outputs.inputs
     assert logits.shape == (-1, 17, 3)

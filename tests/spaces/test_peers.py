@@ -10,7 +10,8 @@ from torch import nn
 from repareto.search.devices.host.onnx_runtime import onnx_bytes, run_onnx
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
-from repareto.search.devices.tflite import convert, run
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.runtime import run
 from repareto.spaces.branches import Fusable
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fuse, fused_copy

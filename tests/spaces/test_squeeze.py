@@ -9,7 +9,8 @@ from repareto.search.devices.host.onnx_runtime import onnx_bytes, run_onnx
 from repareto.search.devices.host.onnx_streaming import OnnxStream, streaming_onnx
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.targets import device
-from repareto.search.devices.tflite import convert, run
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.runtime import run
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fuse, fused_copy
 from repareto.spaces.repcnn import RepCNN

@@ -87,6 +87,15 @@ def test_early_classifiers_learn_from_labels_and_from_the_last(share: float) -> 
     torch.testing.assert_close(loss, 0.75 * cross_entropy(last, labels) + 0.25 * taught)
 
 
+def test_early_transcribers_learn_from_the_last_too() -> None:
+    other = LOGITS.flip(1)
+    network = Early(LOGITS, other)
+    network.distillation = 0.3
+    ctc = Ctc()
+    taught = 0.7 * ctc.of(other, LABELS) + 0.3 * ctc.divergence(other, LOGITS, LABELS)
+    torch.testing.assert_close(ctc(network, FEATURES, LABELS), 0.75 * ctc.of(LOGITS, LABELS) + 0.25 * taught)
+
+
 def test_the_last_answer_does_not_learn_from_early_ones() -> None:
     network = Early(LOGITS[:, 0], LOGITS[:, 1])
     network.distillation = 1.0

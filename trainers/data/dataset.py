@@ -16,7 +16,7 @@ from ..tokens import BLANK, TranscriptionTask
 
 @dataclass(frozen=True)
 class Split:
-    """``features`` of shape (n, *input_shape), float16 or float32, and ``labels``, int64.
+    """``features`` of shape ``(n, *input_shape)``, float16 or float32, and ``labels``, int64.
 
     Labels are classes (n,), or transcripts (n, longest): tokens, with blanks behind the shorter ones.
     """
@@ -88,7 +88,7 @@ class Dataset:
     """Features and labels of one task, shared read-only by all workers.
 
     ``front_end`` says how to compute the same features on the device (it goes into the export's manifest);
-    ``noise`` is a bank of noise features, shape (m, *input_shape), for augmentation, or None where the task has none;
+    ``noise`` is a bank of noise features, ``(m, *input_shape)``, for augmentation, or None where the task has none;
     ``notes`` are facts about the loading that the user should see, such as files that were skipped.
     For a wake word there are ``streams`` to listen to, "validation" and "test", and ``detection`` says how. Where
     labels are transcripts ``transcription`` says of what, and the first of ``labels`` is the blank. ``users`` are those

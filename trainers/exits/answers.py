@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.errors import UserError
+from ...spaces.exits.chain import ExitChain
 from ...spaces.exits.network import AllAnswers, MultiExit
 from .personal import Head
 
 
 @torch.no_grad()
 def exit_logits(network: MultiExit, features: np.ndarray, *, device: str = "cpu", batch_size: int = 512) -> np.ndarray:
-    """Return the logits (n, e, c), float64, of a network in eval mode on ``device`` for features (n, *input_shape)."""
+    """Return the logits (n, e, *steps, c), float64, of a network in eval mode on ``device`` for its inputs."""
     assert not network.training
     whole = AllAnswers(network)
     parts = [
@@ -45,7 +46,7 @@ def head_features(
     for place, layer in enumerate(_classifiers(network)):
         parts = seen.setdefault(place, [])
         hooks.append(layer.register_forward_pre_hook(lambda _, inputs, parts=parts: parts.append(inputs[0].cpu())))
-    whole = AllAnswers(network) if isinstance(network, MultiExit) else network
+    whole = AllAnswers(network) if isinstance(network, ExitChain) else network
     try:
         for start in range(0, len(features), batch_size):
             whole(torch.from_numpy(features[start : start + batch_size].astype(np.float32)).to(device))
@@ -56,7 +57,7 @@ def head_features(
 
 
 def _classifiers(network: nn.Module) -> list[nn.Linear]:
-    ends = [*network.heads, network.segments[-1]] if isinstance(network, MultiExit) else [network]
+    ends = [*network.heads, network.segments[-1]] if isinstance(network, ExitChain) else [network]
     return [_last_linear(end) for end in ends]
 
 

@@ -1,6 +1,7 @@
 """One trained network, many trades of error for cost: thresholds swept on held-out answers.
 
-Shape legend: n examples, e exits (the last one included), c classes.
+Shape legend: n examples, e exits (the last one included), *steps of a transcriber, none of a classifier, c classes or
+tokens.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from itertools import product
 import numpy as np
 
 from .policies import POLICIES
-from .temperature import expected_calibration_error, fit_temperature, softmax
+from .scoring import Scoring
+from .temperature import softmax
 from .thresholds import Threshold, exits_taken
 
 LEVELS = 16
 """Thresholds that are tried of one exit, beside it being off."""
 MOST_POINTS = 24
+_ROUNDING = 1e-9
+"""Of the mean of what examples add to an error."""
 
 
 @dataclass(frozen=True)
@@ -43,63 +47,68 @@ class Calibration:
     """Expected calibration error, with the temperature."""
 
     @classmethod
-    def of(cls, logits: np.ndarray, labels: np.ndarray) -> Calibration:
-        """Fit to logits (n, e, c) and labels (n,) of examples that trained nothing."""
+    def of(cls, logits: np.ndarray, labels: np.ndarray, scoring: Scoring) -> Calibration:
+        """Fit to logits (n, e, *steps, c) and labels of examples that trained nothing."""
         by_exit = logits.swapaxes(0, 1)
-        temperatures = tuple(fit_temperature(own, labels) for own in by_exit)
-        scaled = [softmax(own, temperature) for own, temperature in zip(by_exit, temperatures, strict=True)]
+        temperatures = tuple(scoring.temperature(own, labels) for own in by_exit)
+        scaled = [own / temperature for own, temperature in zip(by_exit, temperatures, strict=True)]
         return cls(
             temperatures,
-            tuple(float((own.argmax(1) != labels).mean()) for own in by_exit),
-            tuple(expected_calibration_error(own, labels) for own in scaled),
+            tuple(errors_by_exit(scoring, logits, labels)["error"].mean(0).tolist()),
+            tuple(scoring.calibration_error(own, labels) for own in scaled),
         )
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Return the probabilities (n, e, c) of logits (n, e, c)."""
-        return softmax(logits / np.array(self.temperatures)[:, None])
+        """Return the probabilities of logits (n, e, *steps, c)."""
+        return softmax(logits / np.array(self.temperatures).reshape(-1, *[1] * (logits.ndim - 2)))
+
+
+def errors_by_exit(scoring: Scoring, logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what each example would add to each error at each exit, (n, e), of logits (n, e, *steps, c)."""
+    by_exit = [scoring.errors(own, labels) for own in logits.swapaxes(0, 1)]
+    return {name: np.stack([own[name] for own in by_exit], 1) for name in by_exit[0]}
 
 
 def point_at(
     policy: str,
     thresholds: Sequence[Threshold],
     probabilities: np.ndarray,
-    labels: np.ndarray,
+    errors: np.ndarray,
     cost_up_to: Sequence[float],
 ) -> OperatingPoint:
-    """Return what thresholds come to on probabilities (n, e, c) of labels (n,).
+    """Return what thresholds come to on probabilities (n, e, *steps, c).
 
-    ``cost_up_to`` is what an example has cost at each exit, heads included.
+    ``errors`` (n, e) are one of :func:`errors_by_exit`; ``cost_up_to`` is what an example has cost at each exit,
+    heads included.
     """
-    right = probabilities.argmax(2) == labels[:, None]
-    return _point(policy, tuple(thresholds), POLICIES[policy](probabilities), right, np.asarray(cost_up_to, float))
+    return _point(policy, tuple(thresholds), POLICIES[policy](probabilities), errors, np.asarray(cost_up_to, float))
 
 
 def _point(
-    policy: str, thresholds: tuple[Threshold, ...], scores: np.ndarray, right: np.ndarray, cost_up_to: np.ndarray
+    policy: str, thresholds: tuple[Threshold, ...], scores: np.ndarray, errors: np.ndarray, cost_up_to: np.ndarray
 ) -> OperatingPoint:
     taken = exits_taken(scores, thresholds)
     rates = np.bincount(taken, minlength=len(cost_up_to)) / len(taken)
-    error = 1 - float(right[np.arange(len(taken)), taken].mean())
+    error = float(errors[np.arange(len(taken)), taken].mean())
     return OperatingPoint(policy, thresholds, tuple(rates.tolist()), error, float(rates @ cost_up_to))
 
 
 def sweep(
-    policies: Sequence[str], probabilities: np.ndarray, labels: np.ndarray, cost_up_to: Sequence[float]
+    policies: Sequence[str], probabilities: np.ndarray, errors: np.ndarray, cost_up_to: Sequence[float]
 ) -> tuple[OperatingPoint, ...]:
     """Return the operating points that no other one dominates in error and expected cost, the cheapest first.
 
     Arguments as of :func:`point_at`. All exits off is among what is tried, so that no error above the last exit's is
     the least; at most ``MOST_POINTS``, spread evenly over the front.
     """
-    right = probabilities.argmax(2) == labels[:, None]
     costs = np.asarray(cost_up_to, dtype=float)
     points = []
     for policy in policies:
         scores = POLICIES[policy](probabilities)
-        points += [_point(policy, bars, scores, right, costs) for bars in _combinations(policy, scores)]
+        points += [_point(policy, bars, scores, errors, costs) for bars in _combinations(policy, scores)]
     front: list[OperatingPoint] = []
     for point in sorted(points, key=lambda point: (point.expected_cost, point.error)):
-        if not front or point.error < front[-1].error:
+        if not front or point.error < front[-1].error - _ROUNDING:
             front.append(point)
     if len(front) > MOST_POINTS:
         front = [front[round(place)] for place in np.linspace(0, len(front) - 1, MOST_POINTS)]

@@ -1,6 +1,7 @@
 """By what an exit is sure enough: a score for each example and exit, which its threshold is held against.
 
-Shape legend: n examples, e exits (the last one included), c classes.
+Shape legend: n examples, e exits (the last one included), *steps of a transcriber, none of a classifier, c classes or
+tokens.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import numpy as np
 
 
 def confidence(probabilities: np.ndarray) -> np.ndarray:
-    """Return the largest probability, (n, e) of (n, e, c)."""
-    return probabilities.max(axis=2)
+    """Return the largest probability, (n, e) of (n, e, *steps, c)."""
+    return _over_steps(probabilities.max(axis=-1))
 
 
 def certainty(probabilities: np.ndarray) -> np.ndarray:
     """Return ``1 - H / ln c``, H the entropy (BranchyNet, arXiv 1709.01686): 0 of a guess, 1 of a certainty."""
     logarithms = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-    return 1 + (probabilities * logarithms).sum(axis=2) / np.log(probabilities.shape[2])
+    return _over_steps(1 + (probabilities * logarithms).sum(axis=-1) / np.log(probabilities.shape[-1]))
+
+
+def _over_steps(scores: np.ndarray) -> np.ndarray:
+    """The mean over the steps, (n, e): of windows that are alike in length, what is expected to be wrong of one."""
+    return scores.reshape(*scores.shape[:2], -1).mean(axis=2)
 
 
 def agreement(probabilities: np.ndarray) -> np.ndarray:
-    """Return how many exits in a row, this one the last, name the same class (PABEE, arXiv 2006.04152)."""
+    """Return how many exits in a row, this one the last, name one class, of (n, e, c) (PABEE, arXiv 2006.04152)."""
     named = probabilities.argmax(axis=2)
     run = np.ones(named.shape)
     for index in range(1, named.shape[1]):

@@ -5,6 +5,8 @@ Shape legend: n examples, c classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 LEAST_TEMPERATURE, GREATEST_TEMPERATURE = 0.05, 20.0
@@ -23,13 +25,21 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the T that gives softmax(logits / T), logits (n, c), the least negative log-likelihood of labels (n,).
 
     Within [0.05, 20]: where all examples are classified rightly with room, no T is least. Convex in 1 / T, whose
-    derivative is found zero by halving: ``mean(sum_j p_j z_j - z_y)``.
+    derivative is found zero: ``mean(sum_j p_j z_j - z_y)``.
     """
     of_the_label = logits[np.arange(len(labels)), labels]
 
     def derivative(temperature: float) -> float:
         return float(((softmax(logits, temperature) * logits).sum(axis=1) - of_the_label).mean())
 
+    return least_temperature(derivative)
+
+
+def least_temperature(derivative: Callable[[float], float]) -> float:
+    """Return the T within [0.05, 20] at which a loss is least, found by halving.
+
+    ``derivative`` is that of the loss by 1 / T, at a T.
+    """
     low, high = np.log(LEAST_TEMPERATURE), np.log(GREATEST_TEMPERATURE)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -41,10 +51,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Return the mean distance between confidence and accuracy of probabilities (n, c), in bins of confidence."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(places, weights=confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+def expected_calibration_error(confidences: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+    """Return the mean distance between confidences (n,) and how often answers are ``right``, in bins of confidence."""
+    places = np.minimum((confidences * bins).astype(int), bins - 1)
+    gaps = np.bincount(places, weights=confidences - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(right))

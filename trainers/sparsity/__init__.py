@@ -11,6 +11,7 @@ from .group_lasso import GroupLasso
 from .l0 import HardConcrete
 from .multipliers import Constraint, Lagrangian
 from .schedule import Gradual, OneShot
+from .supernet import Supernet
 from .weights import ADMM, CompressedSensing, Shrinkage, WeightPruning
 
 LAGRANGIAN_RATE, CONSTRAINT_RATE = 1.5, 1.0
@@ -30,6 +31,7 @@ def sparsifier_of(sparsity: Sparsity, gradual: Gradual | None = None) -> Sparsif
             "group_lasso": lambda: GroupLasso(levels, gradual, granularity=unit, allocation=WholeNetwork),
             "l0": lambda: HardConcrete(levels, gradual, Lagrangian(LAGRANGIAN_RATE), unit),
             "l0_constrained": lambda: HardConcrete(levels, gradual, Constraint(CONSTRAINT_RATE), unit),
+            "supernet": lambda: Supernet((*levels, *sparsity.narrower), unit),
         }[sparsity.method]()
     return {
         "magnitude": lambda: WeightPruning(levels, gradual),

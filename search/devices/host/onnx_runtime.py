@@ -1,4 +1,9 @@
-"""Exporting a model to ONNX, and running it in ONNX Runtime on one thread of this host."""
+"""Exporting a model to ONNX, and running it in ONNX Runtime on one thread of this host.
+
+Running needs no torch: what an export's user has may be without it.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import io
@@ -9,14 +14,16 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ....spaces.errors import UserError, first_line
 from ..latency.timing import Latency, time_single_runs
 from ..shipped import INPUT_NAME, LABELS_KEY, OUTPUT_NAME
+
+if TYPE_CHECKING:
+    import torch
 
 BATCH_NAME = "batch"
 _BATCHES_TO_COMPARE = (1, 3)
@@ -40,6 +47,8 @@ def onnx_bytes(module: torch.nn.Module, example_input: torch.Tensor, labels: Seq
     output "logits"; ``labels``, when given, are kept as JSON in the metadata under "repareto.labels".
     Raises ``UserError`` in training mode or when the model does not export.
     """
+    import torch
+
     # A batch of one would be taken for a constant.
     pair = torch.cat([example_input[:1], example_input[:1]])
     names = ((INPUT_NAME,), (OUTPUT_NAME,))
@@ -59,6 +68,7 @@ def exported(
     Raises ``UserError`` in training mode, where the model does not export and where it has other outputs.
     """
     import onnx
+    import torch
 
     title = type(module).__name__
     if module.training:
@@ -99,6 +109,8 @@ def largest_difference(path: str | Path, module: torch.nn.Module, inputs: torch.
 
     Both get ``inputs`` of shape (batch, ...) as they are, and their first rows repeated to batches of 1 and 3.
     """
+    import torch
+
     session = make_session(path)
     name = session.get_inputs()[0].name
     largest = 0.0

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from ....spaces.exits.network import MultiExit
 from ..shipped import LABELS_KEY
 from ..stages import Stages, stage_ends
 from .onnx_quantize import quantise_by_feeds
 from .onnx_runtime import BATCH_NAME, exported, make_session
 
+if TYPE_CHECKING:
+    from ....spaces.exits.network import MultiExit
+
 _BATCH = 64
 
 
-@torch.no_grad()
 def stage_files(network: MultiExit, input_shape: Sequence[int], labels: Sequence[str] | None = None) -> list[bytes]:
     """Return an ONNX file for each stage of a fused network in eval mode on the CPU; each takes any batch."""
+    import torch
+
     properties = {} if labels is None else {LABELS_KEY: json.dumps(list(labels))}
     files = []
     # A batch of one would be taken for a constant.
@@ -30,7 +33,8 @@ def stage_files(network: MultiExit, input_shape: Sequence[int], labels: Sequence
         ends = stage_ends(number, len(stages))
         files.append(exported(stage, (example,), ends, properties, dynamic_shapes=batch))
         if number < len(stages):
-            example = stage(example)[0]
+            with torch.no_grad():
+                example = stage(example)[0]
     return files
 
 

@@ -53,7 +53,7 @@ class TfliteDevice(Device):
 
     def open_stages(self, files: Sequence[bytes]) -> Stages:
         """The files in LiteRT."""
-        from .stages import TfliteStages
+        from .run_stages import TfliteStages
 
         return TfliteStages(files)
 

@@ -1,4 +1,4 @@
-"""The stages of a network with early exits as ``.tflite`` files, and such files at work in LiteRT.
+"""The stages of a network with early exits as ``.tflite`` files.
 
 The network is lowered, calibrated and quantised as a whole and then cut, so that the map that one stage gives is, byte
 for byte, what the next one takes: one layout, one scale. A file a stage, for TensorFlow Lite Micro runs the first
@@ -8,7 +8,7 @@ subgraph of a file and Vela compiles no other.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ from ..graph import Graph
 from ..memory import MemoryRules
 from ..operator_order import best_order
 from ..shipped import LABELS_KEY
-from ..stages import Stages, stage_ends
+from ..stages import stage_ends
 from .builder import Value
 from .convert import described_ends, in_precision, observe_samples, prepare
 from .lower import Lowered
-from .runtime import ENDS_KEY, Ends, make_interpreter, read_metadata
+from .runtime import ENDS_KEY
 from .write import write_tflite
 
 
@@ -85,25 +85,3 @@ def _cut(lowered: Lowered, rules: MemoryRules | None) -> list[_Stage]:
         assert stage.constants <= graph.constants, "a stage needs more of those before it than their map"
         stages.append((best_order(stage, rules), ([source], ends)))
     return stages
-
-
-class TfliteStages(Stages):
-    """Stages in LiteRT, on one thread; the map between two is copied as it is.
-
-    Raises ``UserError`` for files that LiteRT refuses.
-    """
-
-    def __init__(self, files: Sequence[bytes]) -> None:
-        self._runtimes = [make_interpreter(content) for content in files]
-        self._ends = [
-            Ends(runtime, read_metadata(content), output=-1)
-            for runtime, content in zip(self._runtimes, files, strict=True)
-        ]
-
-    def answers(self, features: np.ndarray) -> Iterator[np.ndarray]:
-        (x,) = self._ends[0].rows(features[None])
-        for runtime, ends in zip(self._runtimes, self._ends, strict=True):
-            runtime.set_tensor(ends.source["index"], x)
-            runtime.invoke()
-            yield ends.logits(runtime.get_tensor(ends.result["index"])[None])[0]
-            x = runtime.get_tensor(runtime.get_output_details()[0]["index"])

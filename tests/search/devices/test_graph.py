@@ -6,7 +6,7 @@ from repareto.search.devices.graph import Graph, Operator, TensorInfo, pooled_va
 from repareto.search.devices.host.onnx_runtime import onnx_bytes
 from repareto.search.devices.readers.onnx_reader import read_onnx
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import lower
+from repareto.search.devices.tflite.lower import lower
 
 
 def tensor(name: str, *shape: int, dtype: str = "float32") -> TensorInfo:

@@ -13,9 +13,11 @@ from repareto.search.devices.host.devices import HostLiteRt, HostLiteRtInt8, Hos
 from repareto.search.devices.latency.roofline import REFERENCE
 from repareto.search.devices.shipped import LABELS_KEY
 from repareto.search.devices.targets import device
-from repareto.search.devices.tflite import lower, read_tflite
+from repareto.search.devices.tflite.lower import lower
+from repareto.search.devices.tflite.read import read_tflite
+from repareto.search.devices.tflite.run_stages import TfliteStages
 from repareto.search.devices.tflite.runtime import make_interpreter, read_metadata
-from repareto.search.devices.tflite.stages import TfliteStages, convert_stages
+from repareto.search.devices.tflite.stages import convert_stages
 from repareto.search.exits.costs import stage_graphs, stage_profiles, whole_profile
 from repareto.spaces.errors import UserError
 from repareto.spaces.exits.network import MultiExit
@@ -25,8 +27,11 @@ from repareto.trainers.exits.answers import exit_logits
 from tests.spaces.networks import randomise_norms
 
 LABELS = ["a", "b", "c", "d"]
-SHAPES = {"repcnn": (6, 20), "ds_cnn": (10, 20), "bc_resnet": (40, 20)}
-SPACES = {"repcnn": {"stages": 2, "blocks": 2, "width": 8}, "ds_cnn": {"width": 16}, "bc_resnet": {"width": 8}}
+SHAPES = {"repcnn": (6, 20), "ds_cnn": (10, 20), "bc_resnet": (40, 20), "conformer_ctc": (6, 20)}
+SPACES = {
+    "repcnn": {"stages": 2, "blocks": 2, "width": 8}, "ds_cnn": {"width": 16}, "bc_resnet": {"width": 8},
+    "conformer_ctc": {"blocks": 3, "width": 16, "strides": 1, "heads": 2},
+}  # fmt: skip
 HEADS = ("linear", "pool-linear", "conv")
 
 
@@ -81,6 +86,16 @@ def test_every_device_writes_runs_and_measures_stages(name: str) -> None:
         assert whole.value("peak_memory_bytes") == max(heads) + sum(stage.resident_bytes for stage in measured)
     else:
         assert whole.value("peak_memory_bytes") == max(stage.value("peak_memory_bytes") for stage in measured)
+
+
+@pytest.mark.parametrize("name", [*HOSTS, "cortex-m4"])
+def test_a_conformer_answers_early_on_every_device(name: str) -> None:
+    target, network, x = device_named(name), fused("conformer_ctc", "shared"), samples("conformer_ctc", 4, 1)
+    files = target.convert_stages(network, SHAPES["conformer_ctc"], samples("conformer_ctc"), LABELS)
+    answers, expected = target.open_stages(list(files.values())).all_answers(x), exit_logits(network, x)
+    assert answers.shape == expected.shape == (4, 3, 10, len(LABELS))
+    error = np.abs(answers - expected).max()
+    assert error < (0.2 * np.abs(expected).max() if target.quantises else 1e-4)
 
 
 def test_executorch_has_a_method_a_stage_in_one_file() -> None:

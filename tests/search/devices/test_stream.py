@@ -24,7 +24,7 @@ from repareto.search.devices.readers.onnx_reader import read_onnx
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.stream import MOST_WINDOWS, Stream, calibration_streams, hear_windows
 from repareto.search.devices.targets import device
-from repareto.search.devices.tflite import read_tflite
+from repareto.search.devices.tflite.read import read_tflite
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.streaming import Streaming, streaming

@@ -74,6 +74,7 @@ def test_who_has_no_exits_is_told_before_anything_is_trained() -> None:
     refuse_exits(plain, "wakeword")
     refuse_exits(exits, "classification")
     with pytest.raises(
-        UserError, match=r"space.exits: only classifiers have early exits, and this data is for wakeword"
+        UserError,
+        match=r"space.exits: only classifiers and transcribers have early exits, and this data is for wakeword",
     ):
         refuse_exits(exits, "wakeword")

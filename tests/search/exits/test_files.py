@@ -175,6 +175,6 @@ def test_folders_and_points_that_are_not(export: Path, tmp_path: Path) -> None:
         read_manifest(tmp_path)
     with pytest.raises(UserError, match=r"has no operating point 3 \(0 to 2\)"):
         StagedModel(export, 3)
-    write_manifest(tmp_path, {}, task="transcription")
-    with pytest.raises(UserError, match="its model is for transcription"):
+    write_manifest(tmp_path, {}, task="wakeword")
+    with pytest.raises(UserError, match="its model is for wakeword, and only classifiers and transcribers answer"):
         read_manifest(tmp_path)

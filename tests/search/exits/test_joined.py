@@ -11,12 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repareto.search.devices.host.onnx_runtime import make_session
-from repareto.search.devices.host.onnx_stages import OnnxStages
-from repareto.search.exits.joined import EXIT, PROBABILITIES, TEMPERATURES, THRESHOLDS, joined_latencies_us, joined_onnx
+from repareto.search.devices.host.onnx_stages import OnnxStages, stage_files
+from repareto.search.exits.joined import (
+    EXIT,
+    PROBABILITIES,
+    TEMPERATURES,
+    THRESHOLDS,
+    joined_difference,
+    joined_latencies_us,
+    joined_onnx,
+)
+from repareto.spaces.exits.conformer import CTC_POLICIES
 from repareto.trainers.exits.policies import POLICIES
 from repareto.trainers.exits.temperature import softmax
 from repareto.trainers.exits.thresholds import exits_taken
 from tests.search.exits.exports import LABELS, float_stages
+from tests.spaces.conformer.test_network import SHAPE as CONFORMER_SHAPE
+from tests.spaces.conformer.test_network import X as CONFORMER_X
+from tests.spaces.exits.test_conformer import network as conformer
 from tests.spaces.exits.test_network import X
 
 
@@ -72,6 +84,22 @@ def test_what_was_chosen_is_the_default_and_may_be_replaced() -> None:
         make_session(joined_onnx(float_stages(), [1.0] * 3, "entropy", [None, None], LABELS)).run([EXIT], features)[0]
         == 3
     )
+
+
+@pytest.mark.parametrize("policy", CTC_POLICIES)
+def test_transcribers_leave_by_the_mean_of_their_steps(policy: str) -> None:
+    files = stage_files(conformer().eval(), CONFORMER_SHAPE)
+    stages, temperatures = OnnxStages(files), [0.7, 1.5, 1.0]
+    scores = POLICIES[policy](softmax(stages.all_answers(CONFORMER_X.numpy()) / np.array(temperatures)[:, None, None]))[
+        :, :2
+    ]
+    # Exactly a score would be a matter of rounding.
+    point = {"policy": policy, "thresholds": [float(bar) + 1e-6 for bar in np.sort(scores, axis=0)[1]]}
+    content = joined_onnx(files, temperatures, policy, point["thresholds"], LABELS)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    assert joined_difference(content, stages, temperatures, point, CONFORMER_X.numpy()) < 1e-9
+    exits = {int(make_session(content).run([EXIT], {"features": x[None].numpy()})[0]) for x in CONFORMER_X}
+    assert len(exits) > 1
 
 
 def test_a_branch_that_is_not_taken_is_not_computed() -> None:

@@ -11,7 +11,8 @@ from repareto.spaces.exits.network import MultiExit
 from repareto.spaces.fusion import fused_copy
 from repareto.trainers.data.dataset import Dataset, Split
 from repareto.trainers.exits.answers import exit_logits
-from repareto.trainers.exits.operating_points import Calibration, point_at
+from repareto.trainers.exits.operating_points import Calibration, errors_by_exit, point_at
+from repareto.trainers.exits.scoring import ScoredClasses
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 from tests.spaces.exits.test_network import SHAPE, network
 
@@ -44,11 +45,13 @@ def test_every_kept_point_is_what_the_network_does_there(data: Dataset, trained:
     judged = judge_exits(trained, data, stages, Bounds(), "cpu")
     exits = judged.details["exits"]
     logits = exit_logits(trained, data.test.features)
-    calibration = Calibration.of(exit_logits(trained, data.validation.features), data.validation.labels)
+    validation = exit_logits(trained, data.validation.features)
+    calibration = Calibration.of(validation, data.validation.labels, ScoredClasses())
+    errors = errors_by_exit(ScoredClasses(), logits, data.test.labels)["error"]
     assert exits["temperatures"] == list(calibration.temperatures)
     for point in exits["points"]:
         again = point_at(
-            point["policy"], point["thresholds"], calibration.probabilities(logits), data.test.labels,
+            point["policy"], point["thresholds"], calibration.probabilities(logits), errors,
             exits["costs_up_to"]["macs"],
         )  # fmt: skip
         assert (point["test_error"], point["test_rates"]) == (again.error, list(again.rates))

@@ -98,7 +98,7 @@ def test_channels_go_until_the_target_holds_and_the_export_runs(pruned, tmp_path
     [
         ("level=0.5", {"method": "magnitud"}, r"--method magnitud: is unknown \(did you mean magnitude\?\)"),
         ("level=0.5", {"method": "l0", "granularity": "weight"}, "--granularity weight: l0 takes out channels"),
-        ("level=0.5", {"granularity": "block"}, "no block can be removed, for it has none"),
+        ("level=0.5", {"granularity": "block"}, "no block can be removed, for it has none to spare"),
         ("latency=1us", {"granularity": "weight"}, "--target latency=1us: magnitude makes single weights zero"),
         ("level=100%", {}, "--target level=100%: 100% would leave nothing"),
         ("parameters=3", {}, "--target parameters=3: cannot be met, the least is "),

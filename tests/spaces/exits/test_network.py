@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from repareto.spaces.exits.network import BACKBONES, AllAnswers, MultiExit, fuse_all_answers
+from repareto.spaces.exits.chain import ExitChain
+from repareto.spaces.exits.network import BACKBONES, AllAnswers, fuse_all_answers
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.space import load_space
 from tests.spaces.networks import randomise_norms
@@ -15,11 +16,11 @@ SHAPE, CLASSES = (6, 20), 4
 X = torch.randn(5, *SHAPE, generator=torch.Generator().manual_seed(3))
 
 
-def network(**exits: object) -> MultiExit:
+def network(**exits: object) -> ExitChain:
     space = load_space({"name": "repcnn", "stages": 2, "blocks": 2, "width": 8, "exits": {"count": 2, **exits}})
     torch.manual_seed(0)
     model = space.build(space.middle(), SHAPE, CLASSES)
-    assert isinstance(model, MultiExit)
+    assert isinstance(model, ExitChain)
     return model
 
 
@@ -35,11 +36,11 @@ def run(stages: list[nn.Module], x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("kind", ["linear", "pool-linear", "conv"])
 def test_stages_one_after_the_other_answer_as_the_whole(kind: str) -> None:
     model = randomise_norms(network(head=kind).eval())
-    assert isinstance(model, MultiExit)
+    assert isinstance(model, ExitChain)
     fused, report = fuse_all_answers(model, X)
-    assert isinstance(fused, MultiExit) and report.ok and report.fused_blocks > 0
+    assert isinstance(fused, ExitChain) and report.ok and report.fused_blocks > 0
     for whole in (model, fused, fused_copy(model)):
-        assert isinstance(whole, MultiExit) and whole.exits == 3
+        assert isinstance(whole, ExitChain) and whole.exits == 3
         answers = whole.answers(X)
         torch.testing.assert_close(torch.stack(answers, 1), AllAnswers(whole)(X))
         torch.testing.assert_close(torch.stack(run(whole.stages(), X), 1), torch.stack(answers, 1))

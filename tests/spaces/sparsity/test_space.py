@@ -70,6 +70,29 @@ def test_blocks_of_the_whole_network_have_one_level() -> None:
         load_space({"name": "conformer_ctc", "sparsity": settings | {"per_stage": True}})
 
 
+@pytest.mark.parametrize(
+    ("settings", "can"),
+    [
+        ({}, True),
+        ({"stages": 1, "blocks": [1, 2]}, True),
+        ({"stages": [1, 2], "blocks": 1}, True),
+        ({"stages": 1, "blocks": 1}, False),
+        ({"stages": 3, "blocks": 2, "stride": 2}, False),
+        ({"stages": 1, "blocks": [1, 3], "stride": 2}, True),
+        ({"squeeze": True}, False),
+        ({"exits": {"count": 1}}, False),
+    ],
+)
+def test_which_repcnn_can_lose_a_block(settings: dict[str, Any], can: bool) -> None:
+    """One goes only where another one like it stays."""
+    sparse = {"name": "repcnn", **settings, "sparsity": {"method": "magnitude", "granularity": "block"}}
+    if can:
+        assert load_space(sparse).name == "repcnn"
+    else:
+        with pytest.raises(UserError, match="no repcnn here has several blocks alike, of which one could go"):
+            load_space(sparse)
+
+
 @pytest.mark.parametrize("name", ["repcnn", "bc_resnet", "mlperf_tiny"])
 def test_any_space_can_be_sparse_and_has_a_front_end_too(name: str) -> None:
     both = load_space({"name": name, "sparsity": {"method": list(METHODS), "granularity": ["weight", "channel"]},
@@ -97,7 +120,7 @@ def test_a_method_alone_leaves_nothing_to_choose() -> None:
         ({"level": -0.1}, "space.sparsity.level: -0.1 is not within [0, 0.99]"),
         ({"level": "much"}, "space.sparsity.level: 'much' is neither a number nor [low, high]"),
         ({"granularity": "layer"}, "space.sparsity.granularity: 'layer' is not among"),
-        ({"granularity": "block"}, "space.sparsity.granularity: ds_cnn has no residual blocks (take block out)"),
+        ({"granularity": "block"}, "space.sparsity.granularity: no ds_cnn here has several blocks alike"),
         ({"granularity": "head"}, "space.sparsity.granularity: ds_cnn has no heads to take out (take head out)"),
         ({"per_stage": 3}, "space.sparsity.per_stage 3: must be true or false"),
         (
@@ -110,3 +133,40 @@ def test_what_cannot_be_asked_for(settings: Any, message: str) -> None:
     with pytest.raises(UserError) as raised:
         load_space({"name": "ds_cnn", "sparsity": settings})
     assert str(raised.value).startswith(message)
+
+
+def test_a_supernet_has_levels_of_its_own() -> None:
+    settings = {"method": ["magnitude", "supernet"], "per_stage": True, "supernet": [0.1, 0.5, 0.85]}
+    candidates = [space(**settings).draw(random.Random(seed)) for seed in range(20)]
+    own = next(candidate for candidate in candidates if candidate.sparsity()["method"] == "supernet")
+    assert set(own.sparsity()) == {"method", "supernet"}
+    sparsity = Sparsity.of(own.sparsity())
+    assert sparsity == Sparsity("supernet", "channel", (0.1,), (0.5, 0.85))
+    assert [network.levels for network in sparsity.networks()] == [(0.1,), (0.5,), (0.85,)]
+    assert {network.narrower for network in sparsity.networks()} == {()}
+    other = Sparsity("magnitude", "channel", (0.1,))
+    assert other.networks() == (other,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"method": "supernet", "supernet": 0.5}, "must be a list of levels from 0 to 0.99"),
+        ({"method": "supernet", "supernet": [0, 1]}, "must be a list of levels from 0 to 0.99"),
+        ({"method": "supernet", "supernet": [0.5]}, "must be two levels or more, each above the one before"),
+        ({"method": "supernet", "supernet": [0.5, 0.3]}, "must be two levels or more, each above the one before"),
+        ({"method": "magnitude", "supernet": [0.3, 0.5]}, "is for a method that is not searched"),
+        ({"method": "supernet", "granularity": "weight"}, "supernet takes out channels"),
+    ],
+)
+def test_supernets_that_cannot_be(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        space(**settings)
+
+
+def test_what_a_supernet_does_not_go_with() -> None:
+    own = {"name": "ds_cnn", "sparsity": {"method": ["none", "supernet"]}}
+    with pytest.raises(UserError, match=r"supernet does not go with space\.exits"):
+        load_space(own | {"exits": {"count": 1}})
+    with pytest.raises(UserError, match="networks of a supernet learn from the widest of them"):
+        load_space(own | {"distillation": {"from": "teacher", "teacher": {"width": 16}}})

@@ -17,6 +17,7 @@ from repareto.trainers.exits.operating_points import (
     sweep,
 )
 from repareto.trainers.exits.policies import POLICIES
+from repareto.trainers.exits.scoring import ScoredClasses
 from repareto.trainers.exits.temperature import softmax
 
 
@@ -30,12 +31,16 @@ def answers(seed: int, exits: int = 3, count: int = 12) -> tuple[np.ndarray, np.
     return logits, labels
 
 
+def wrong_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return logits.argmax(2) != labels[:, None]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_point_by_a_loop(policy: str) -> None:
     logits, labels = answers(0)
     probabilities, costs = softmax(logits), (1.0, 3.0, 10.0)
     bars = (2.0, 2.0) if policy == "patience" else (0.6, None)
-    point = point_at(policy, bars, probabilities, labels, costs)
+    point = point_at(policy, bars, probabilities, wrong_of(logits, labels), costs)
     scores, wrong, paid, left = POLICIES[policy](probabilities), 0, 0.0, [0, 0, 0]
     for n, row in enumerate(scores):
         taken = next((i for i, bar in enumerate(bars) if bar is not None and row[i] >= bar), 2)
@@ -51,12 +56,12 @@ def test_a_point_by_a_loop(policy: str) -> None:
 @given(st.integers(0, 1000), st.integers(2, 3))
 def test_no_thresholds_dominate_what_a_sweep_finds(seed: int, exits: int) -> None:
     logits, labels = answers(seed, exits)
-    probabilities, costs = softmax(logits), tuple(range(1, exits + 1))
-    points = sweep(("confidence",), probabilities, labels, costs)
+    probabilities, errors, costs = softmax(logits), wrong_of(logits, labels), tuple(range(1, exits + 1))
+    points = sweep(("confidence",), probabilities, errors, costs)
     scores = POLICIES["confidence"](probabilities)
     # Twelve examples have no more scores than a sweep has levels: it tries all there are.
     levels = [[*np.unique(scores[:, index]), None] for index in range(exits - 1)]
-    everything = [point_at("confidence", bars, probabilities, labels, costs) for bars in product(*levels)]
+    everything = [point_at("confidence", bars, probabilities, errors, costs) for bars in product(*levels)]
     for point in points:
         assert not any(
             (other.error <= point.error and other.expected_cost <= point.expected_cost - 1e-12)
@@ -70,7 +75,7 @@ def test_no_thresholds_dominate_what_a_sweep_finds(seed: int, exits: int) -> Non
 def test_policies_compete_and_the_curve_stays_short() -> None:
     logits, labels = answers(1, count=3000)
     probabilities = softmax(logits)
-    points = sweep(tuple(POLICIES), probabilities, labels, (1.0, 2.0, 4.0))
+    points = sweep(tuple(POLICIES), probabilities, wrong_of(logits, labels), (1.0, 2.0, 4.0))
     assert 3 <= len(points) <= MOST_POINTS
     errors, costs = [point.error for point in points], [point.expected_cost for point in points]
     assert errors == sorted(errors, reverse=True) and costs == sorted(costs)
@@ -89,8 +94,9 @@ def test_choosing_a_point() -> None:
 
 def test_calibration_is_of_each_exit() -> None:
     logits, labels = answers(2, count=400)
-    found, other = Calibration.of(logits, labels), Calibration.of(logits * [[[2.0], [1.0], [0.5]]], labels)
+    scaled = logits * [[[2.0], [1.0], [0.5]]]
+    found, other = (Calibration.of(own, labels, ScoredClasses()) for own in (logits, scaled))
     assert np.array(other.temperatures) / found.temperatures == pytest.approx([2, 1, 0.5], rel=1e-6)
-    assert other.probabilities(logits * [[[2.0], [1.0], [0.5]]]) == pytest.approx(found.probabilities(logits))
+    assert other.probabilities(scaled) == pytest.approx(found.probabilities(logits))
     assert found.errors == pytest.approx((logits.argmax(2) != labels[:, None]).mean(0))
     assert max(found.calibration_errors) < 0.15

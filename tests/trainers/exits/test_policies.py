@@ -36,3 +36,11 @@ def test_agreement_counts_as_a_loop_does() -> None:
             while run <= index and example[index - run] == example[index]:
                 run += 1
             assert row[index] == run
+
+
+def test_of_steps_the_mean_counts() -> None:
+    """What a transcriber gives: the second example and exit of three steps."""
+    steps = softmax(np.random.default_rng(2).standard_normal((3, 2, 3, 4)))
+    for policy in (confidence, certainty):
+        expected = np.mean([policy(steps[1:2, 1:2, step])[0, 0] for step in range(3)])
+        assert policy(steps)[1, 1] == pytest.approx(expected)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from repareto.spaces.branches import BranchedConv, ConvShape, Topology
+from repareto.spaces.exits.chain import ExitChain
 from repareto.spaces.exits.heads import head
-from repareto.spaces.exits.network import MultiExit, fuse_all_answers
+from repareto.spaces.exits.network import fuse_all_answers
 from repareto.spaces.fusion import fuse
 from repareto.spaces.layers import normed_conv
 from repareto.spaces.sparsity.slicing import slice_to_shipped, sliced_to_levels
@@ -39,7 +40,7 @@ def small_model() -> nn.Module:
 def trainer_of(
     method: str, granularity: str, levels: tuple[float, ...] = (0.7,), seed: int = 0, model: nn.Module | None = None
 ) -> SupervisedTrainer:
-    sparsifier = sparsifier_of(Sparsity(method, granularity, levels))
+    sparsifier = sparsifier_of(Sparsity(method, granularity, levels, (0.8, 0.9) if method == "supernet" else ()))
     model = model or small_model()
     torch.manual_seed(seed)
     config = TrainingConfig(epochs=EPOCHS, batch_size=16, learning_rate=1e-2)
@@ -125,11 +126,11 @@ def test_what_was_not_taken_out_cannot_ship() -> None:
 @pytest.mark.parametrize(("method", "granularity"), [("csp", WEIGHT), ("magnitude", CHANNEL), ("l0", CHANNEL)])
 def test_the_heads_of_early_exits_are_sparse_too(method: str, granularity: str) -> None:
     layers = list(small_model())
-    network = MultiExit([nn.Sequential(*layers[:5]), nn.Sequential(*layers[5:])], [head("conv", (8, 1, 10), 3)])
+    network = ExitChain([nn.Sequential(*layers[:5]), nn.Sequential(*layers[5:])], [head("conv", (8, 1, 10), 3)])
     model = trained(method, granularity, (0.7,), model=network)
     samples = torch.randn(8, 4, 10)
     fused, report = fuse_all_answers(model, samples)
-    assert report.ok and isinstance(fused, MultiExit)
+    assert report.ok and isinstance(fused, ExitChain)
     if granularity == WEIGHT:
         kernels = [
             weight for name, weight in fused.named_parameters() if name in ("heads.0.1.weight", "heads.0.5.weight")

@@ -12,7 +12,8 @@ from repareto.search.devices.boards.cortex_m import CortexM, cmsis_nn_dsp_worksp
 from repareto.search.devices.fusion import fuse_kernels
 from repareto.search.devices.graph import Graph
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.lower import lower
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 

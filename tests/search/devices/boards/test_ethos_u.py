@@ -7,7 +7,8 @@ from repareto.search.devices.boards.board import EthosUBoard, load_board
 from repareto.search.devices.boards.ethos_u import EthosU
 from repareto.search.devices.boards.skeleton import skeleton
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.lower import lower
 from repareto.search.devices.tflite.read import read_tflite
 from repareto.spaces.errors import UserError
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 from repareto.search.devices.boards.micro_arena import predict_arena, unmeasured_operators
 from repareto.search.devices.boards.tflite_micro import measure_arena
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.lower import lower
 from repareto.spaces.fusion import fused_copy
 from repareto.spaces.repcnn import RepCNN
 

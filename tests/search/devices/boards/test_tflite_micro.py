@@ -5,7 +5,7 @@ from torch import nn
 
 from repareto.search.devices.boards.isolated import ToolError
 from repareto.search.devices.boards.tflite_micro import measure_arena
-from repareto.search.devices.tflite import convert
+from repareto.search.devices.tflite.convert import convert
 from repareto.spaces.errors import UserError
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from repareto.search.devices.boards import vela
 from repareto.search.devices.boards.isolated import ToolError
 from repareto.search.devices.boards.vela import simulate
-from repareto.search.devices.tflite import convert
+from repareto.search.devices.tflite.convert import convert
 from repareto.spaces.errors import UserError
 
 

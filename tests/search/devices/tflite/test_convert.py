@@ -9,9 +9,10 @@ from torch import nn
 
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.shipped import LABELS_KEY
-from repareto.search.devices.tflite import Interpreter, convert, lower, read_tflite, run
-from repareto.search.devices.tflite.convert import float_twin
-from repareto.search.devices.tflite.runtime import file_input, file_logits, read_metadata
+from repareto.search.devices.tflite.convert import convert, float_twin
+from repareto.search.devices.tflite.lower import lower
+from repareto.search.devices.tflite.read import read_tflite
+from repareto.search.devices.tflite.runtime import Interpreter, file_input, file_logits, read_metadata, run
 from repareto.search.models import fused_skeleton
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy

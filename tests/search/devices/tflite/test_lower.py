@@ -6,8 +6,9 @@ from torch import nn
 
 from repareto.search.devices.graph import Graph
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower, run
-from repareto.search.devices.tflite.lower import lower_with_recipes
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.lower import lower, lower_with_recipes
+from repareto.search.devices.tflite.runtime import run
 from repareto.spaces.errors import UserError
 from tests.search.devices.tflite.models import MODELS, Calls, answers, features, flat, make
 

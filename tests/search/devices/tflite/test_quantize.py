@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower, run
 from repareto.search.devices.tflite.constants import read_constants
-from repareto.search.devices.tflite.convert import float_twin
+from repareto.search.devices.tflite.convert import convert, float_twin
 from repareto.search.devices.tflite.equalize import Observed, equalize
 from repareto.search.devices.tflite.layout import Layout
-from repareto.search.devices.tflite.lower import Lowered, lower_with_recipes
+from repareto.search.devices.tflite.lower import Lowered, lower, lower_with_recipes
 from repareto.search.devices.tflite.quantize import MADE_UP_RANGE, quantize, weight_scales
-from repareto.search.devices.tflite.runtime import observe, to_file_order
+from repareto.search.devices.tflite.runtime import observe, run, to_file_order
 from repareto.search.devices.tflite.write import write_tflite
 from tests.search.devices.tflite.models import Calls, answers, features, make
 

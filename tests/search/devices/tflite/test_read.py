@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repareto.search.devices.readers.torch_reader import read_module
-from repareto.search.devices.tflite import convert, lower, read_tflite
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.lower import lower
+from repareto.search.devices.tflite.read import read_tflite
 from repareto.spaces.errors import UserError
 from tests.search.devices.tflite.models import MODELS, features, make
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from repareto.search.devices.tflite import Interpreter, convert, measure_latency_us, run
+from repareto.search.devices.tflite.convert import convert
+from repareto.search.devices.tflite.runtime import Interpreter, measure_latency_us, run
 from repareto.spaces.errors import UserError
 from tests.search.devices.tflite.models import answers, features, make
 

@@ -15,10 +15,11 @@ from repareto.search.devices.memory import plan_memory
 from repareto.search.devices.operator_order import EXACT_STATES, best_order
 from repareto.search.devices.readers.torch_reader import read_module
 from repareto.search.devices.stream import hear_windows
-from repareto.search.devices.tflite import TfliteStream, convert_stream, lower, read_tflite
 from repareto.search.devices.tflite.equalize import equalize
+from repareto.search.devices.tflite.lower import lower
+from repareto.search.devices.tflite.read import read_tflite
 from repareto.search.devices.tflite.runtime import make_interpreter, read_metadata
-from repareto.search.devices.tflite.streams import STATES_KEY
+from repareto.search.devices.tflite.streams import STATES_KEY, TfliteStream, convert_stream
 from repareto.spaces.errors import UserError
 from repareto.spaces.streaming import streaming
 from tests.search.devices.streams import (
