@@ -82,6 +82,7 @@ def begin_as_relative(
     """
     step = max(1, len(dataset.train) // EXAMPLES)
     examples = torch.from_numpy(dataset.train.features[::step][:EXAMPLES].copy()).float()
+    device = next(model.parameters()).device
     gone: list[int] = []
     for relative in relatives:
         weights = _weights_of(relative, study_folder)
@@ -92,9 +93,11 @@ def begin_as_relative(
         parent = skeleton.to_empty(device="cpu")
         parent.load_state_dict(weights)
         try:
-            inherit_network(model, parent, examples)
+            inherit_network(model.cpu(), parent, examples)
         except UnrelatedError:
             continue
+        finally:
+            model.to(device)
         return relative
     if gone:
         say(

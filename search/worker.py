@@ -15,15 +15,11 @@ import torch
 from ray import tune
 from torch import nn
 
-from ..spaces.distillation import SELF, TEACHER, Distillation
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
 from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
-from ..trainers.distillation import SELF_SCHEDULE, distiller_of
 from ..trainers.judgement import Judgement
-from ..trainers.sparsity import sparsifier_of
-from ..trainers.sparsity.schedule import Gradual
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .exits.bounds import Bounds
@@ -34,7 +30,8 @@ from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 from .shipping import Shipping
 from .tasks import task_of
-from .teacher import has_teacher, teacher_of
+from .teacher import has_teacher
+from .training import begin_training
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -163,31 +160,15 @@ class CandidateTrainable(tune.Trainable):
         return document["result"] if document.get("identity") == self._identity else None
 
     def _start(self) -> SupervisedTrainer:
-        job, dataset = self._job, self._dataset
-        distillation = Distillation.of(self._candidate)
-        distiller = None
-        if distillation is not None:
-            # Before anything is drawn for the candidate: a teacher that is lost is trained again.
-            teacher = teacher_of(job, dataset, self._notes.append) if distillation.source == TEACHER else None
-            distiller = distiller_of(distillation, teacher)
-        seed = candidate_seed(job.seed, self._number)
-        torch.manual_seed(seed)
-        model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
+        seed = candidate_seed(self._job.seed, self._number)
+        trainer = begin_training(self._job, self._candidate, self._dataset, seed, self._notes.append)
         saved = self._checkpoints.newest(self._notes.append)
         if saved is None:
-            self._inherit(model)
-        config = job.training.overridden(self._candidate.training())
-        sparsity = Sparsity.of(self._candidate.sparsity())
-        learns_from_itself = distillation is not None and distillation.source == SELF
-        schedule = SELF_SCHEDULE if learns_from_itself else Gradual()
-        sparsifier = None if sparsity is None else sparsifier_of(sparsity, schedule)
-        trainer = SupervisedTrainer(
-            model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier, distiller=distiller
-        )
-        if saved is not None:
-            trainer.load_state_dict(saved["trainer"])
-            self._curve = [EpochPoint(*point) for point in saved["curve"]]
-            self._inherited = saved.get("inherited", {})
+            self._inherit(trainer.model)
+            return trainer
+        trainer.load_state_dict(saved["trainer"])
+        self._curve = [EpochPoint(*point) for point in saved["curve"]]
+        self._inherited = saved.get("inherited", {})
         return trainer
 
     def _inherit(self, model: nn.Module) -> None:
