@@ -75,9 +75,9 @@ class OpenStudy:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has."""
-        from ..tables import front_data
+        from ..front_table import front_data
 
-        return front_data(self.results, self.name)
+        return front_data(self.results, self.name, self.facts.error_examples)
 
     def page(self) -> str:
         """Return the interactive page of the front as HTML that loads nothing."""
