@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def page_rows(page: Path, repeats: int, picture: Path | None) -> list[dict[str, Any]]:
+def page_rows(page: Path, repeats: int, picture: Path | None = None) -> list[dict[str, Any]]:
     """Open the page in a fresh tab each time, until a point has answered to the mouse; the last time keep a picture."""
     from playwright.sync_api import sync_playwright
 
@@ -97,7 +97,6 @@ def main() -> None:
         __doc__,
         ("--trials", {"type": int, "default": 1000, "help": "of the study that is looked at"}),
         ("--repeats", {"type": int, "default": 5}),
-        ("--picture", {"type": Path, "help": "file for a picture of the page, such as docs/images/front_page.png"}),
     )
     trials, repeats = (60, 2) if options.quick else (options.trials, options.repeats)
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +106,7 @@ def main() -> None:
         bench.make_ledger(trials)
         fronts = [command_seconds("front", bench.config.study, cwd=Path(folder)) for _ in range(repeats)]
         updates = update_rows(bench, repeats)
-        pages = page_rows(next((store / "files").rglob("front.html")), repeats, options.picture)
+        pages = page_rows(next((store / "files").rglob("front.html")), repeats)
         digits = ["search", str(ROOT / "examples" / "digits.yaml"), "--set", "training.epochs=1", "--trials", "1"]
         command_seconds(*digits, cwd=Path(folder))
         exports = [

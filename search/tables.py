@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .devices.profile import Figure, Profile
+from .headline import sparse_share
 from .objectives import OBJECTIVES, Objective
 from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures, point_of
 from .results import Results
@@ -115,6 +116,8 @@ def _front_columns(results: Results) -> dict[str, Cell]:
     for key, (title, kind) in PERSONAL_COLUMNS.items():
         if any(key in _figures(record) for record in results.front) and title not in columns:
             columns[title] = partial(_figure_cell, key, kind)
+    if any(sparse_share(record.candidate) for record in results.front):
+        columns["sparse"] = lambda record: sparse_share(record.candidate)
     columns["parameters"] = partial(_figure_cell, "parameters", "count")
     return columns
 

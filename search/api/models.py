@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..enroll import Enrolled
     from ..exits.personalize import Personalised
     from ..exits.runner import Answer
+    from ..importing import Imported
     from ..profiles import Report
     from ..pruning.origin import Origin
     from ..pruning.prune import Pruned
@@ -45,49 +47,52 @@ def profile(
     return report_on(*subject_and_device(model, device, list(overrides), say), measure)
 
 
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model of one's own: fused and compared, profiled, and what was written of it."""
+
+    imported: Imported
+    """``fused``, the module, and ``report``, how its outputs compare with those of what was given."""
+    profiled: Report
+    manifest: Mapping[str, Any] | None
+    """Of the package; None where none was asked for."""
+
+
 def import_model(
     model: str | nn.Module,
     input_shape: Sequence[int],
-    out: str | Path | None = None,
     *,
     device: str = "host-onnxruntime",
+    out: str | Path | None = None,
     labels: Sequence[str] = (),
     samples: str | Path | None = None,
     formats: Sequence[str] = (),
     force: bool = False,
-    say: Say = print,
-) -> Report:
-    """Fuse a PyTorch model of your own, compare it with what it was, and return what it costs on a device.
+) -> ImportedModel:
+    """Fuse a PyTorch model of one's own, compare and profile it, and write it as a package where ``out`` says.
 
-    ``model`` is a module, or such as ``"model.py:build"``, a function that returns one; it takes inputs
-    (n, *input_shape) and gives a row of logits each. With ``out`` it is written as a package, whose files are checked
-    on ``samples``: a ``.npy`` file of features, or an ``.npz`` that has ``labels`` too. They set the ranges of int8
-    files, among them those of ``formats`` such as ``"tflite-int8"``. ``labels`` name the outputs.
+    ``model`` is a module, or ``"FILE.py:function"``, whose function returns one; it gives a row of logits for each
+    input of ``input_shape``. ``samples`` is a ``.npy`` file of features, or a ``.npz`` with ``labels``, for the ranges
+    of int8 files and to check on; ``labels`` name the outputs, ``formats`` are written beside ``device``'s own.
 
-    Raises :class:`UserError` for a model that cannot be built, run or fused, and for a folder that is there.
+    Raises :class:`UserError` for what cannot be fused or run, and for a folder that is there (unless ``force``).
     """
     from ..devices import targets
-    from ..export import told_latency
-    from ..importing import export_of_imported, fused_model, read_samples
+    from ..importing import export_of_imported, read_samples
+    from ..importing import import_model as fuse
     from ..packaging.package import Extras, refuse_existing, write_export
     from ..profiles import Subject, report_on
 
     if out is not None:
         refuse_existing(Path(out), force=force)
     target = targets.device(device)
-    known = None if samples is None else read_samples(Path(samples), input_shape)
-    imported = fused_model(model, input_shape)
-    fusion = imported.report
-    say(
-        f"{imported.origin}: {fusion.fused_blocks} blocks fused, {imported.folded_norms} normalisations folded; "
-        f"outputs differ by {fusion.largest_relative_difference:.1g} at most (relative)"
-    )
+    known = None if samples is None else read_samples(Path(samples), tuple(input_shape))
+    imported = fuse(model, input_shape)
     report = report_on(Subject(imported.origin, imported.form.graph()), target)
-    if out is not None:
-        package = export_of_imported(imported, target, labels, known, report.profile)
-        manifest = write_export(package, Path(out), Extras(tuple(formats)))
-        say(f"wrote {out}: {told_latency(manifest)}")
-    return report
+    if out is None:
+        return ImportedModel(imported, report, None)
+    package = export_of_imported(imported, target, labels, known, report.profile)
+    return ImportedModel(imported, report, write_export(package, Path(out), Extras(tuple(formats))))
 
 
 def prune(

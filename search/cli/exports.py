@@ -83,15 +83,22 @@ def import_(
 ) -> None:
     """Fuse a PyTorch model of your own, compare and profile it, and write it as a package."""
     from ..api.models import import_model
+    from ..export import told_latency
     from ..importing import parse_shape
     from ..tables import print_report
 
-    names = [name.strip() for name in labels.split(",")] if labels else []
-    report = import_model(
-        model, parse_shape(input_), out, device=device, labels=names, samples=samples, formats=format_ or (),
-        force=force, say=say,
+    made = import_model(
+        model, parse_shape(input_), device=device, out=out, samples=samples, formats=format_ or (), force=force,
+        labels=[name.strip() for name in labels.split(",")] if labels else (),
     )  # fmt: skip
-    print_report(report, layers=False)
+    imported, compared = made.imported, made.imported.report
+    say(
+        f"{model}: {compared.fused_blocks} blocks fused, {imported.folded_norms} normalisations folded; "
+        f"outputs differ by {compared.largest_relative_difference:.1g} at most (relative)"
+    )
+    print_report(made.profiled, layers=False)
+    if made.manifest is not None:
+        say(f"wrote {out}: {told_latency(made.manifest)}")
 
 
 def _refuse_two_ways(ways: Mapping[str, bool]) -> None:

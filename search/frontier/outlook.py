@@ -62,15 +62,20 @@ class Outlook:
     def __init__(
         self, kernel: Any, trials: Trials, results: Results, objectives: Sequence[Objective], reference: np.ndarray
     ) -> None:
-        """``kernel`` is that of :func:`.surrogate.fitted_kernel`."""
-        self._objectives, self._reference = objectives, reference
-        self._ratios = [_ratio(objective, results) for objective in objectives[1:]]
+        """``kernel`` is that of :func:`.surrogate.fitted_kernel`.
+
+        For objectives that nothing stands in for before training, such as the users' error, the error speaks alone.
+        """
+        kept = [0, *(place for place, objective in enumerate(objectives) if objective.known_key is not None)]
+        self._costs_known = [objectives[place] for place in kept[1:]]
+        self._reference = reference[kept]
+        self._ratios = [_ratio(objective, results) for objective in self._costs_known]
         places = chosen_trials(trials, SEEN)
         surrogate = Surrogate(kernel, trials.features[places], trials.scaled[places], trials.variances[places])
         if trials.silent:
             surrogate = surrogate.believing(features_of(trials.silent))
         self._surrogate = surrogate
-        front = results.values(results.front) / reference
+        front = results.values(results.front)[:, kept] / self._reference
         if trials.running:
             # What runs will turn out as expected: nothing like it need be started.
             errors = surrogate.guess(features_of(trials.running)).median
@@ -107,8 +112,8 @@ class Outlook:
         return self._surrogate.guess(features_of(candidates))
 
     def _costs(self, candidates: Sequence[Known]) -> np.ndarray:
-        """Return all objectives but the error in units of the reference, shape (n, m - 1)."""
-        keys = [objective.known_key for objective in self._objectives[1:]]
+        """Return the objectives that are known before training in units of the reference, shape (n, m - 1)."""
+        keys = [objective.known_key for objective in self._costs_known]
         figures = [[known.figures[str(key)] for key in keys] for known in candidates]
         return np.array(figures, dtype=float) * self._ratios / self._reference[1:]
 

@@ -157,6 +157,14 @@ def test_search_quality(tmp_path):
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
 
 
+def test_prune(tmp_path):
+    document = publish("prune", tmp_path)
+    others = ("gentle", "gentler", "at_once", "scratch", "scratch_long")
+    check_claims(document, *(f"prune.{other}_70" for other in others))
+    # What is compared ships alike.
+    assert len({row["parameters"] for row in document["rows"] if row["way"] != "dense"}) == 1
+
+
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)

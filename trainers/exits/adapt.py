@@ -122,7 +122,8 @@ def adapt(
     where it is sure by ``tau``; ``temperature`` is its own. The early heads learn from both. Each head and its
     threshold are judged by examples that a head of other examples was asked about (``FOLDS`` of them), by what it loses
     against the last exit (:func:`losses_against`): no more than ``most_lost`` on average, by
-    :func:`.guarded_thresholds`. An exit that would lose more is off.
+    :func:`.guarded_thresholds`, which of an example without a label expects what the exit is unsure by. An exit that
+    would lose more is off.
     """
     student = _Student(labels, rng)
     last = student.exit(heads[-1], features[-1], student.lesson, student.wrong)
@@ -150,7 +151,9 @@ def adapt(
         pairs = zip(early, temperatures, strict=True)
         scores = np.stack([confidence(softmax(own.held_out, warmth)[:, None])[:, 0] for own, warmth in pairs], 1)
         losses = np.stack([lost(own.held_out) for own in early], 1)
-        thresholds = guarded_thresholds(scores, losses, most_lost)
+        # An exit's probability, by its temperature, is that of answering as the last one does.
+        doubts = np.where((labels == NO_LABEL)[:, None], np.maximum(losses, 1.0 - scores), losses)
+        thresholds = guarded_thresholds(scores, losses, doubts, most_lost)
     exits = (*early, last)
     return Adapted(
         tuple(own.head for own in exits),

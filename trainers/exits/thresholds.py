@@ -15,6 +15,8 @@ Threshold = float | None
 LEAST_ACCEPTED = 8
 DEVIATIONS = 1.0
 """Of the confidence bound: five of six such bounds hold."""
+DOUBT_SHARE = 0.4
+"""Of what may be lost, that may be expected to be."""
 
 
 def exits_taken(scores: np.ndarray, thresholds: Sequence[Threshold]) -> np.ndarray:
@@ -41,7 +43,12 @@ def upper_bound(total: np.ndarray, squares: np.ndarray, count: int, deviations: 
 
 
 def guarded_thresholds(
-    scores: np.ndarray, losses: np.ndarray, most_lost: float, *, least_accepted: int = LEAST_ACCEPTED
+    scores: np.ndarray,
+    losses: np.ndarray,
+    expected: np.ndarray,
+    most_lost: float,
+    *,
+    least_accepted: int = LEAST_ACCEPTED,
 ) -> tuple[Threshold, ...]:
     """Return for each early exit the lowest threshold at which all that is answered early loses little, or None.
 
@@ -51,6 +58,10 @@ def guarded_thresholds(
     2 / m, and so on, or one example where that is more. Of few examples a small loss is luck, so that its
     :func:`upper_bound` has to hold. An exit that would take fewer than ``least_accepted`` is off.
 
+    The lowest threshold stands where a loss comes next: it was chosen because what lies above it was right, and a bound
+    that holds for any one threshold does not hold for that. ``expected`` (n, e - 1) is what each example is expected to
+    lose whatever was seen of it, no less than its loss: of that no more than ``DOUBT_SHARE`` of ``most_lost``.
+
     PersEPhonEE (arXiv 2102.01393, of which only the abstract could be read) asks of an exit that what it accepts is as
     often right as the last exit is on the whole. That is little asked where examples are hard and only those are
     accepted that are not, and too much where the last exit is nearly always right.
@@ -59,21 +70,24 @@ def guarded_thresholds(
     if not count:
         return (None,) * exits
     left = np.ones(count, dtype=bool)
-    lost = squares = 0.0
+    lost = squares = doubted = 0.0
     thresholds: list[Threshold] = []
     for index in range(exits):
         places = np.flatnonzero(left)
         order = places[np.argsort(-scores[places, index], kind="stable")]
         ordered = scores[order, index]
         sums, sums_of_squares = lost + losses[order, index].cumsum(), squares + (losses[order, index] ** 2).cumsum()
+        doubts = doubted + expected[order, index].cumsum()
+        share = (index + 1) / exits
         # Equal scores are accepted together.
         is_a_step = np.append(ordered[1:] < ordered[:-1], True)[: len(order)]
-        holds = upper_bound(sums, sums_of_squares, count) <= max(most_lost * (index + 1) / exits, 1 / count)
+        holds = upper_bound(sums, sums_of_squares, count) <= max(most_lost * share, 1 / count)
+        holds &= doubts <= DOUBT_SHARE * most_lost * share * count
         good = np.flatnonzero(is_a_step & holds & (np.arange(1, len(order) + 1) >= least_accepted))
         if len(good) == 0:
             thresholds.append(None)
             continue
         thresholds.append(float(ordered[good[-1]]))
-        lost, squares = float(sums[good[-1]]), float(sums_of_squares[good[-1]])
+        lost, squares, doubted = (float(total[good[-1]]) for total in (sums, sums_of_squares, doubts))
         left[order[: good[-1] + 1]] = False
     return tuple(thresholds)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from repareto.search.objectives import objective
 from repareto.search.records import State
 from repareto.spaces.space import Choice, Float, Int
 
@@ -15,6 +16,25 @@ def test_it_finds_more_than_chance_with_half_the_trials(lab) -> None:
         lab.drive(study)
         found[sampler] = study.results.hypervolume
     assert found["frontier"] > found["random"]
+
+
+def test_of_an_objective_that_only_training_tells_the_error_speaks(lab) -> None:
+    class WithUsers(type(lab)):
+        def __init__(self, *names: str) -> None:
+            self.objectives = tuple(objective(name) for name in names)
+            self.reference = (*[0.9] * (len(names) - 1), 1000.0)
+
+        def measurement(self, candidate, **others):
+            found = super().measurement(candidate, **others)
+            return replace(found, figures=found.figures | {"personal_error": found.figures["error"] / 2})
+
+    proposed = []
+    for names in (("error", "latency"), ("error", "personal_error", "latency")):
+        ours = WithUsers(*names)
+        study = ours.study(None, trials=10, sampler="frontier")
+        ours.drive(study)
+        proposed.append([record.candidate for record in study.results.records])
+    assert len(proposed[0]) == 10 and proposed[0] == proposed[1]
 
 
 def test_what_breaks_a_budget_is_not_even_proposed(lab) -> None:
