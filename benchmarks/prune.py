@@ -25,7 +25,7 @@ from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.sparsity.slicing import slice_to_shipped
 from repareto.spaces.sparsity.space import CHANNEL, Sparsity
 from repareto.trainers.data.dataset import Dataset
-from repareto.trainers.retraining import retrainer, some_examples
+from repareto.trainers.pruning import pruning_trainer, some_examples
 from repareto.trainers.sparsity import sparsifier_of
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig, error_rate
 
@@ -98,7 +98,7 @@ class Bench:
 
     def _retrained(self, sparsity: Sparsity, rate: float) -> nn.Module:
         training = self._training(self.epochs, rate)
-        return _trained(retrainer(self._dense(), self.data, training, sparsity, seed=self.seed))
+        return _trained(pruning_trainer(self._dense(), self.data, training, sparsity, seed=self.seed))
 
     def _cut(self, sparsity: Sparsity) -> nn.Module:
         """Return the dense network with its smallest channels closed, untrained since."""

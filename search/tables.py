@@ -309,6 +309,8 @@ def print_calibration(calibration: Calibration) -> None:
 
 def print_personalised(report: Personalised) -> None:
     """Print what a user's own exits came to, and what making them would cost a device."""
+    from .units import format_quantity
+
     table = Table()
     for title in ("exits", "error", "leave at each exit", "expected cost"):
         table.add_column(title, justify="right")
@@ -322,9 +324,11 @@ def print_personalised(report: Personalised) -> None:
         Console().print(table)
     for number in report.off:
         print(f"exit {number} is off: it would lose right answers of the last one, as far as can be told")
-    macs, fine_tuning = report.cost.macs / 1e6, report.fine_tuning_macs / 1e6
+    macs, fine_tuning = (
+        f"{format_quantity(count, 'count')} MACs" for count in (report.cost.macs, report.fine_tuning_macs)
+    )
     print(
-        f"learnt from {report.labelled} labels and {report.pseudo_labelled} pseudo-labels: {macs:.4g} M MACs and "
-        f"{report.cost.memory_bytes / 1024:.4g} KiB beside the network's own memory ({fine_tuning:.4g} M MACs for ten "
-        f"passes of fine-tuning)"
+        f"learnt from {report.labelled} labels and {report.pseudo_labelled} pseudo-labels: {macs} and "
+        f"{format_quantity(report.cost.memory_bytes, 'size')} beside the network's own memory ({fine_tuning} for ten "
+        "passes of fine-tuning)"
     )

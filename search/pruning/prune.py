@@ -17,7 +17,7 @@ from ...spaces.sparsity.slicing import sliced_to_levels
 from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
-from ...trainers.retraining import retrainer
+from ...trainers.pruning import pruning_trainer
 from ...trainers.supervised import TrainingConfig, TrainingDivergedError
 from ..config import Config
 from ..devices.profile import Profile
@@ -159,7 +159,7 @@ def _trained(origin: Origin, sparsity: Sparsity, dataset: Dataset, training: Tra
     """Return a copy of the model after training in which it became sparse, unsliced."""
     assert origin.record.measurement is not None
     seed, device = origin.record.measurement.seed, _torch_device()
-    trainer = retrainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
+    trainer = pruning_trainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
     task = task_named(origin.data)
     for number in range(1, training.epochs + 1):
         try:
