@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spaces.errors import UserError
 from ..trainers.tokens import BLANK
 from .config import Config
 from .devices.base import Device
@@ -33,6 +32,13 @@ CONFIG_KEPT = {"study", "seed", "data", "space", "training", "device", "objectiv
 """Of the config: all that a model is made by, and nothing of where the study ran."""
 
 
+Say = Callable[[str], None]
+
+
+def silent(_line: str) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True)
 class Retraining:
     """For how many epochs a candidate is to be trained again, and from how many seeds."""
@@ -50,35 +56,48 @@ def export_trial(
     force: bool = False,
     extras: Extras = PLAIN,
     with_data: bool = True,
-    retraining: Retraining | None = None,
-    say: Callable[[str], None] = lambda _line: None,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Write the fused model of a finished trial as :func:`write_export` does, and return its manifest.
 
-    With ``retraining`` its candidate is trained again first. It is checked on the study's test split, or without data
-    on inputs that are made up. Raises :class:`UserError` where its weights or the data are lost.
+    It is checked on the study's test split, or without data on inputs that are made up. Raises :class:`UserError` where
+    its weights or the data are lost.
     """
     refuse_existing(folder, force=force)
     Wanted.of(extras.formats)
-    header = ledger.header()
-    target, data = device(config.device), data_of(header, record.candidate)
-    about: dict[str, Any] = {"front": front_rows(read_results(ledger))}
-    dataset = load_for(config, record.candidate, data, say) if with_data else None
-    samples = None if dataset is None else Samples.of(dataset)
-    if retraining is None:
-        form = trained_form(ledger, config, record)
-        content = shipped_file(ledger, config, record, target, form)
-        about["versions"] = header["versions"]
-    else:
-        if dataset is None:
-            raise UserError("--retrain: needs the study's data (leave out --without-data)")
-        from .retraining import retrain
+    header, target = ledger.header(), device(config.device)
+    # Before the data, which may take long to load.
+    form = trained_form(ledger, config, record)
+    content = shipped_file(ledger, config, record, target, form)
+    data = data_of(header, record.candidate)
+    samples = Samples.of(load_for(config, record.candidate, data, say)) if with_data else None
+    about = {"versions": header["versions"], "front": front_rows(read_results(ledger))}
+    return write_export(export_of(form, target, content, config, record, data, about, samples), folder, extras)
 
-        made = retrain(ledger, config, record, dataset, epochs=retraining.epochs, seeds=retraining.seeds, say=say)
-        record, about["retrained"], about["versions"] = made.record, made.about, versions()
-        form = task_named(data).form(made.shipped.fused, dataset.input_shape)
-        content = made.shipped.content or form.convert(target, None, data["labels"])
-    export = export_of(form, target, content, config, record, data, about, samples)
+
+def export_retrained(
+    ledger: Ledger,
+    config: Config,
+    record: TrialRecord,
+    folder: Path,
+    retraining: Retraining,
+    *,
+    force: bool = False,
+    extras: Extras = PLAIN,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Train a finished trial's candidate again, and write what comes out as :func:`export_trial` does."""
+    from .retraining import retrain
+
+    refuse_existing(folder, force=force)
+    Wanted.of(extras.formats)
+    target, data = device(config.device), data_of(ledger.header(), record.candidate)
+    dataset = load_for(config, record.candidate, data, say)
+    made = retrain(ledger, config, record, dataset, epochs=retraining.epochs, seeds=retraining.seeds, say=say)
+    form = task_named(data).form(made.shipped.fused, dataset.input_shape)
+    content = made.shipped.content or form.convert(target, None, data["labels"])
+    about = {"versions": versions(), "front": front_rows(read_results(ledger)), "retrained": made.about}
+    export = export_of(form, target, content, config, made.record, data, about, Samples.of(dataset))
     return write_export(export, folder, extras)
 
 

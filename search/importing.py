@@ -51,16 +51,15 @@ class Imported:
         return Form(self.fused, self.input_shape)
 
 
-def import_model(source: str | nn.Module, input_shape: Sequence[int]) -> Imported:
-    """Return the fused form of a module, or of what ``FILE.py:function`` builds, for inputs ``(n, *input_shape)``.
+def fused_model(model: str | nn.Module, input_shape: Sequence[int]) -> Imported:
+    """Return the fused form of a module, or of what ``FILE.py:function`` builds, for inputs (n, *input_shape).
 
     Blocks of ``repareto.spaces`` are fused, and batch normalisations after a layer in a ``Sequential`` are folded into
     it. Raises :class:`UserError` for what cannot be imported, run or fused, and for a model without one row of logits
     an input.
     """
-    origin = source if isinstance(source, str) else type(source).__name__
-    built = _built(source) if isinstance(source, str) else source
-    model = copy.deepcopy(built).cpu().eval()
+    origin = model if isinstance(model, str) else type(model).__name__
+    model = copy.deepcopy(_built(model) if isinstance(model, str) else model).cpu().eval()
     if isinstance(model, MultiExit):
         raise UserError(f"{origin}: has early exits, whose thresholds a search finds (search a space with exits)")
     shape = tuple(input_shape)

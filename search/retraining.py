@@ -19,8 +19,8 @@ from .devices.profile import Profile
 from .exits.bounds import Bounds
 from .files import study_folder
 from .ledger import Ledger
+from .noise import share_interval
 from .objectives import Objective
-from .pages.rows import share_interval
 from .parts import Parts
 from .records import TrialRecord, network_of, profile_figures
 from .sampling import candidate_seed

@@ -78,8 +78,7 @@ def import_model(
     Raises :class:`UserError` for what cannot be fused or run, and for a folder that is there (unless ``force``).
     """
     from ..devices import targets
-    from ..importing import export_of_imported, read_samples
-    from ..importing import import_model as fuse
+    from ..importing import export_of_imported, fused_model, read_samples
     from ..packaging.package import Extras, refuse_existing, write_export
     from ..profiles import Subject, report_on
 
@@ -87,7 +86,7 @@ def import_model(
         refuse_existing(Path(out), force=force)
     target = targets.device(device)
     known = None if samples is None else read_samples(Path(samples), tuple(input_shape))
-    imported = fuse(model, input_shape)
+    imported = fused_model(model, input_shape)
     report = report_on(Subject(imported.origin, imported.form.graph()), target)
     if out is None:
         return ImportedModel(imported, report, None)

@@ -111,8 +111,8 @@ def _refuse_two_ways(ways: Mapping[str, bool]) -> None:
 def _asked(study: OpenStudy, bounds: Mapping[str, str]) -> tuple[int, int | None]:
     """Show the members of the front that hold the bounds, and ask for one of them: a trial, an operating point."""
     from ..choose import places_within
+    from ..front_table import print_choice
     from ..records import point_of
-    from ..tables import print_choice
 
     results = study.results
     members = [results.front[place] for place in places_within(results.front, study.bounds(bounds))]

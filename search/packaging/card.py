@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..noise import share_interval
 from ..objectives import Objective
-from ..pages.rows import share_interval
 from ..tables import KINDS_OF_FIGURES
 from ..units import format_quantity
 

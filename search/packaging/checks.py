@@ -30,6 +30,8 @@ TOLERANCE = 1e-4
 """Of a file in float32: the largest difference of logits, over the largest logit where that is above 1."""
 INT8_TOLERANCE = 0.25
 """Of a quantised file: the root mean square of differences over that of the logits."""
+SCORED_TOLERANCE = 1.0
+"""The same of a file that a search scored as it is: no more than that it is this network."""
 MOST_LOST = 0.005
 """Of the task's error, half a point."""
 
@@ -44,6 +46,8 @@ class Checker:
     task: Task
     about: str
     is_labelled: bool
+    has_all: bool
+    """Whether none was left out."""
 
     @classmethod
     def of(cls, model: nn.Module, task: Task, input_shape: tuple[int, ...], samples: Samples | None) -> Checker:
@@ -54,7 +58,8 @@ class Checker:
             about, split = samples.about, _spread(samples.test)
         features = split.features.astype(np.float32)
         is_labelled = samples is not None and samples.is_labelled
-        return cls(Split(features, split.labels), answers_of(model)(features), task, about, is_labelled)
+        has_all = samples is not None and len(split) == len(samples.test)
+        return cls(Split(features, split.labels), answers_of(model)(features), task, about, is_labelled, has_all)
 
     @property
     def inputs(self) -> np.ndarray:
@@ -70,8 +75,30 @@ class Checker:
         Raises :class:`UserError` where its outputs differ from torch's by more than the tolerance, and where it makes
         more mistakes by more than half a point.
         """
+        told = self._compared(name, runtime, answers, quantised, INT8_TOLERANCE if quantised else TOLERANCE)
+        if self.is_labelled and told["error"] > told["error_of_torch"] + MOST_LOST:
+            raise UserError(
+                f"{name}: makes {100 * told['error']:.2f} % errors on {self.about}, and torch "
+                f"{100 * told['error_of_torch']:.2f} % (half a point more is allowed); nothing written"
+            )
+        return told
+
+    def check_scored(self, name: str, runtime: str, answers: Answers, scored: float | None) -> dict[str, Any]:
+        """The same of a quantised file that a search has scored as it is, whatever torch says of it.
+
+        Raises :class:`UserError` where it makes other errors than it was ``scored`` with; None where it was scored on
+        other examples than these.
+        """
+        told = self._compared(name, runtime, answers, True, SCORED_TOLERANCE)
+        if self.is_labelled and scored is not None and abs(told["error"] - scored) > MOST_LOST:
+            raise UserError(
+                f"{name}: makes {100 * told['error']:.2f} % errors on {self.about}, and {100 * scored:.2f} % when the "
+                "search scored it; nothing written"
+            )
+        return told
+
+    def _compared(self, name: str, runtime: str, answers: Answers, quantised: bool, tolerance: float) -> dict[str, Any]:
         got = answers(self.inputs)
-        tolerance = INT8_TOLERANCE if quantised else TOLERANCE
         difference = np.inf if got.shape != self.logits.shape else _difference(got, self.logits, quantised)
         # Written so that NaN is refused.
         if not difference <= tolerance:
@@ -79,23 +106,16 @@ class Checker:
                 f"{name}: its outputs differ from torch's by {difference:.2g} (tolerance {tolerance:g}); "
                 "nothing written"
             )
-        told = {
+        errors = {"error": self._error(got), "error_of_torch": self._error(self.logits)} if self.is_labelled else {}
+        return {
             "runtime": runtime,
             "examples": len(got),
             "of": self.about,
             "difference": difference,
             "difference_is": "root mean square, relative" if quantised else "largest, over the largest logit above 1",
             "tolerance": tolerance,
+            **errors,
         }
-        if not self.is_labelled:
-            return told
-        errors = {"error": self._error(got), "error_of_torch": self._error(self.logits)}
-        if errors["error"] > errors["error_of_torch"] + MOST_LOST:
-            raise UserError(
-                f"{name}: makes {100 * errors['error']:.2f} % errors on {self.about}, and torch "
-                f"{100 * errors['error_of_torch']:.2f} % (half a point more is allowed); nothing written"
-            )
-        return {**told, **errors}
 
     def _error(self, logits: np.ndarray) -> float:
         return self.task.mistakes(logits, self.split)

@@ -178,11 +178,15 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, checker: Checker, pat
 def _checked_file(export: Export, checker: Checker) -> dict[str, Any]:
     """Check the file of the search's own device, where it is another than the ONNX file that is always there."""
     form, target = export.form, export.target
-    name = form.file_name(target)
+    name = ", ".join(form.files(target, export.content))
     if name == "model.onnx":
         return {}
-    told = checker.check(name, target.runtime, form.answers(target, export.content), quantised=target.quantises)
-    return {name: told}
+    answers = form.answers(target, export.content)
+    if target.quantises and "test_error" in export.facts:
+        is_scored_alike = form.stream is None and not isinstance(form, ExitForm) and checker.has_all
+        scored = export.facts["test_error"] if is_scored_alike else None
+        return {name: checker.check_scored(name, target.runtime, answers, scored)}
+    return {name: checker.check(name, target.runtime, answers, quantised=target.quantises)}
 
 
 def _write_exits(export: Export, inputs: torch.Tensor, folder: Path) -> dict[str, Any]:

@@ -157,6 +157,11 @@ def test_search_quality(tmp_path):
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
 
 
+def test_inheritance(tmp_path):
+    names = ("equal_own_third", "equal_own", "equal_total_third", "equal_total")
+    check_claims(publish("inheritance", tmp_path), *(f"inheritance.{name}" for name in names))
+
+
 def test_prune(tmp_path):
     document = publish("prune", tmp_path)
     others = ("gentle", "gentler", "at_once", "scratch", "scratch_long")

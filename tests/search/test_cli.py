@@ -334,6 +334,10 @@ def test_an_unknown_study(refused, command: tuple[str, ...]) -> None:
         (("--max", "latncy=2ms"), "objective 'latncy' is unknown (did you mean latency?)"),
         (("--max", "latency=1ns"), "no model of the front holds the bounds; the closest one is trial "),
         (("--trial", "9"), "trial 9: there is none of that number (0 to 3)"),
+        (("--trial", "1", "--knee"), "--trial and --knee: each chooses the model (give one of them)"),
+        (("--weights", "eror=1"), '--weights "eror=1": eror is no objective of the study (did you mean error?)'),
+        (("--seeds", "3"), "--seeds 3: are those of --retrain (say for how many epochs, such as --retrain 40)"),
+        (("--retrain", "3", "--without-data"), "--without-data: --retrain needs the study's data"),
     ],
 )
 def test_an_export_that_cannot_be(refused, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from repareto.search import cli
 from repareto.search.devices.host.onnx_runtime import run_onnx
-from repareto.search.importing import import_model, parse_shape, read_samples
+from repareto.search.importing import fused_model, parse_shape, read_samples
 from repareto.spaces.errors import UserError
 
 MODEL = """
@@ -60,7 +60,7 @@ def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_blocks_are_fused_and_norms_folded(model_file: Path) -> None:
-    imported = import_model(f"{model_file}:build", (1, 8, 8))
+    imported = fused_model(f"{model_file}:build", (1, 8, 8))
     assert imported.report.fused_blocks == 1 and imported.folded_norms == 1 and imported.classes == 3
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in imported.fused.modules())
     assert 0 < imported.report.largest_relative_difference < 1e-5
@@ -85,7 +85,7 @@ def test_blocks_are_fused_and_norms_folded(model_file: Path) -> None:
 def test_models_that_are_none(model_file: Path, origin: str, complaint: str) -> None:
     model_file.with_name("bad.py").write_text("import no_such_thing")
     with pytest.raises(UserError, match=complaint):
-        import_model(origin, (1, 8, 8))
+        fused_model(origin, (1, 8, 8))
 
 
 def test_shapes_and_samples_that_are_none(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def repareto(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("model_file")
 def test_a_package_of_ones_own_model(repareto, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    features, model = rng.standard_normal((60, 1, 8, 8)).astype(np.float32), import_model("model.py:build", (1, 8, 8))
+    features, model = rng.standard_normal((60, 1, 8, 8)).astype(np.float32), fused_model("model.py:build", (1, 8, 8))
     with torch.no_grad():
         labels = model.fused(torch.from_numpy(features)).argmax(1).numpy()
     np.savez(tmp_path / "samples.npz", features=features, labels=labels)

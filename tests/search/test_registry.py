@@ -1,6 +1,7 @@
 """An export as a version of a registered model, and a server that answers with it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -106,7 +107,9 @@ def test_mlflow_models_serve_answers_with_it(registered: Registered, tmp_path: P
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", NAME, "--env-manager", "local", "-p", str(port)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": registered.uri}
+    # It starts its server by a shell, which has to find it.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": registered.uri, "PATH": path}
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -120,5 +123,6 @@ def test_mlflow_models_serve_answers_with_it(registered: Registered, tmp_path: P
                     time.sleep(0.1)
             registered.is_answered_by(url)
         finally:
-            os.killpg(server.pid, 15)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait(timeout=30)

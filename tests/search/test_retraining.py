@@ -1,6 +1,5 @@
 """A chosen candidate trained again, and what its card says."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,9 @@ import pytest
 from scipy.stats import t
 
 from repareto.search.devices.host.onnx_runtime import run_onnx
-from repareto.search.export import Retraining, export_trial
-from repareto.search.retraining import interval_of
-from repareto.spaces.errors import UserError
+from repareto.search.export import Retraining, export_retrained
+from repareto.search.models import load_trained_model
+from repareto.search.retraining import interval_of, retrain
 from tests.search.studies import EPOCHS, Trained
 
 
@@ -21,8 +20,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_the_best_of_several_seeds_ships_and_the_mean_is_told(trained: Trained, tmp_path: Path) -> None:
     said: list[str] = []
-    manifest = export_trial(
-        trained.ledger, trained.config, trained.record, tmp_path / "out", retraining=Retraining(4, 2), say=said.append
+    manifest = export_retrained(
+        trained.ledger, trained.config, trained.record, tmp_path / "out", Retraining(4, 2), say=said.append
     )
     told = manifest["retrained"]
     assert manifest["epochs"] == told["epochs"] == 4
@@ -39,11 +38,12 @@ def test_the_best_of_several_seeds_ships_and_the_mean_is_told(trained: Trained, 
     assert trained.record.measurement.epochs == EPOCHS
 
 
-def test_as_many_epochs_from_the_searchs_seed_give_the_searchs_model(trained: Trained, tmp_path: Path) -> None:
-    for name, retraining in (("searched", None), ("again", Retraining(EPOCHS))):
-        export_trial(trained.ledger, trained.config, trained.record, tmp_path / name, retraining=retraining)
-    digests = [json.loads((tmp_path / name / "manifest.json").read_text())["sha256"] for name in ("searched", "again")]
-    assert digests[0]["model.onnx"] == digests[1]["model.onnx"]
+def test_as_many_epochs_from_the_searchs_seed_give_the_searchs_model(trained: Trained) -> None:
+    parts = trained.ledger, trained.config, trained.record
+    again = retrain(*parts, trained.datasets.first, epochs=EPOCHS, seeds=1, say=lambda _: None)
+    searched = load_trained_model(*parts).state_dict()
+    assert all((value == searched[name]).all() for name, value in again.shipped.fused.state_dict().items())
+    assert again.record.measurement.figures == trained.record.measurement.figures
 
 
 def test_the_interval_of_a_mean_and_of_one_seed(trained: Trained) -> None:
@@ -54,11 +54,3 @@ def test_the_interval_of_a_mean_and_of_one_seed(trained: Trained) -> None:
     assert t.cdf((high - 0.13) / standard_error, 2) == pytest.approx(0.95)
     low, high = interval_of([0.1], dataset)
     assert low < 0.1 < high
-
-
-def test_without_data_nothing_is_trained(trained: Trained, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--retrain: needs the study's data"):
-        export_trial(
-            trained.ledger, trained.config, trained.record, tmp_path / "out", with_data=False, retraining=Retraining(2)
-        )
-    assert not list(tmp_path.iterdir())

@@ -10,13 +10,12 @@ from repareto.search.devices.memory import MemoryPlan
 from repareto.search.devices.profile import Figure
 from repareto.search.devices.report.advice import Advice
 from repareto.search.devices.report.layers import Layer
+from repareto.search.front_table import front_data, print_front
 from repareto.search.records import State
 from repareto.search.tables import (
-    front_data,
     print_advice,
     print_calibration,
     print_devices,
-    print_front,
     print_layers,
     print_peak,
     print_profile,

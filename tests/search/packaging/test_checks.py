@@ -80,3 +80,18 @@ def test_examples_are_taken_evenly_or_made_up(model: nn.Module) -> None:
     made_up = checker(model, None)
     assert not made_up.is_labelled and made_up.inputs.dtype == np.float32
     assert "error" not in made_up.check("a", "r", lambda x: x)
+
+
+def test_a_file_that_was_scored_is_held_against_its_score(model: nn.Module) -> None:
+    check = checker(model, dataset(400)).check_scored
+
+    def shifted(x: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(x))[:, None] < 40, 0.9 * np.roll(x, 1, 1), x)
+
+    told = check("a", "r", shifted, 0.18)
+    assert told["error"] == 0.18 and told["error_of_torch"] == 0.1
+    assert check("a", "r", shifted, None)["error"] == 0.18
+    with pytest.raises(UserError, match=r"a: makes 18\.00 % errors on .*, and 17\.00 % when the search scored it"):
+        check("a", "r", shifted, 0.17)
+    with pytest.raises(UserError, match="its outputs differ"):
+        check("a", "r", lambda x: np.roll(x, 1, 1), 0.9)
