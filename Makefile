@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread a worker: more of them contend for the same cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test check format docs figures claims bench chaos constraints clean
+.PHONY: search test check format docs figures gallery tutorial claims bench chaos constraints clean
 
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
@@ -31,6 +31,16 @@ docs: .venv/installed
 # Figures of benchmarks/results into the tables of the README and of docs/.
 figures: .venv/installed
 	$(BIN)/python -m benchmarks.figures
+
+# The pictures of docs/gallery.md; those of MLflow's UI are taken by the test that looks at it.
+gallery: .venv/installed
+	$(BIN)/python -m benchmarks.gallery
+	REPARETO_PICTURES=build/pictures $(BIN)/pytest -q -n 0 tests/integration/test_browser.py
+	$(BIN)/python -m benchmarks.gallery --shrink build/pictures
+
+# The commands of docs/tutorial.md, one after another, on little data.
+tutorial: .venv/installed
+	REPARETO_SLOW=1 $(BIN)/pytest -q -n 0 tests/docs/test_tutorial.py
 
 claims: .venv/installed
 	$(BIN)/python -m benchmarks.claims

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .search.api.models import enroll as enroll
+    from .search.api.models import import_model as import_model
     from .search.api.models import personalize as personalize
     from .search.api.models import predict as predict
     from .search.api.models import profile as profile
@@ -35,7 +36,7 @@ __version__ = "0.1.0"
 # The sub-package `search` has the name that a function would have: hence `run_search`.
 _HOMES = {
     "search.api.study": ("run_search", "open_study", "OpenStudy", "compare"),
-    "search.api.models": ("profile", "prune", "predict", "personalize", "enroll"),
+    "search.api.models": ("profile", "import_model", "prune", "predict", "personalize", "enroll"),
     "search.listen": ("Listener", "blocks_of"),
     "spaces.errors": ("UserError",),
 }

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +25,7 @@ from repareto.spaces.repcnn import RepCNN
 from repareto.spaces.sparsity.slicing import slice_to_shipped
 from repareto.spaces.sparsity.space import CHANNEL, Sparsity
 from repareto.trainers.data.dataset import Dataset
-from repareto.trainers.retraining import retrainer, some_examples
+from repareto.trainers.pruning import pruning_trainer, some_examples
 from repareto.trainers.sparsity import sparsifier_of
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig, error_rate
 
@@ -51,60 +53,77 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """One dense network and what is made of it."""
+    """One dense network and what is made of it; in the folder ``keep`` is what is done."""
 
     data: Dataset
     epochs: int
     seed: int
+    keep: Path
 
     def rows(self, levels: Sequence[float]) -> list[Row]:
         """Return the dense network and all ways at all levels."""
-        dense = fused_copy(self._from_scratch(None, self.epochs).eval())
-        rows = [self._row(DENSE, 0.0, dense)]
+        rows = [self._row(DENSE, 0.0, self._dense)]
         for level in levels:
             sparsity = Sparsity("magnitude", CHANNEL, (level,))
-            models = {
-                **{way: self._retrained(dense, sparsity, rate) for way, rate in RATES.items()},
-                AT_ONCE: self._cut(dense, sparsity),
-                SCRATCH: self._from_scratch(sparsity, self.epochs),
-                SCRATCH_LONG: self._from_scratch(sparsity, 2 * self.epochs),
+            models: dict[str, Callable[[], nn.Module]] = {
+                **{way: partial(self._retrained, sparsity, rate) for way, rate in RATES.items()},
+                AT_ONCE: partial(self._cut, sparsity),
+                SCRATCH: partial(self._from_scratch, sparsity, self.epochs),
+                SCRATCH_LONG: partial(self._from_scratch, sparsity, 2 * self.epochs),
             }
-            rows += [self._row(way, level, self._shipped(model, sparsity)) for way, model in models.items()]
+            for way, model in models.items():
+                rows.append(self._row(way, level, partial(self._shipped, model, sparsity)))
         return rows
+
+    def _dense(self) -> nn.Module:
+        """Return the fused dense network."""
+        path = self.keep / f"dense-{self.seed}-{self.epochs}.pt"
+        if not path.exists():
+            torch.save(fused_copy(self._from_scratch(None, self.epochs).eval()).state_dict(), path)
+        fused = fused_copy(self._untrained().eval())
+        fused.load_state_dict(torch.load(path))
+        return fused
 
     def _training(self, epochs: int, rate: float = 1.0) -> TrainingConfig:
         whole = TrainingConfig(epochs=epochs, batch_size=BATCH)
         return replace(whole, learning_rate=rate * whole.learning_rate)
 
     def _from_scratch(self, sparsity: Sparsity | None, epochs: int) -> nn.Module:
-        torch.manual_seed(self.seed)
-        model = RepCNN().build(network(WIDTHS, BLOCKS, KERNEL), self.data.input_shape, len(self.data.labels))
-        own = None if sparsity is None else sparsifier_of(sparsity)
+        model, own = self._untrained(), None if sparsity is None else sparsifier_of(sparsity)
         return _trained(SupervisedTrainer(model, self.data, self._training(epochs), seed=self.seed, sparsifier=own))
 
-    def _retrained(self, dense: nn.Module, sparsity: Sparsity, rate: float) -> nn.Module:
-        return _trained(retrainer(dense, self.data, self._training(self.epochs, rate), sparsity, seed=self.seed))
+    def _untrained(self) -> nn.Module:
+        torch.manual_seed(self.seed)
+        return RepCNN().build(network(WIDTHS, BLOCKS, KERNEL), self.data.input_shape, len(self.data.labels))
 
-    def _cut(self, dense: nn.Module, sparsity: Sparsity) -> nn.Module:
+    def _retrained(self, sparsity: Sparsity, rate: float) -> nn.Module:
+        training = self._training(self.epochs, rate)
+        return _trained(pruning_trainer(self._dense(), self.data, training, sparsity, seed=self.seed))
+
+    def _cut(self, sparsity: Sparsity) -> nn.Module:
         """Return the dense network with its smallest channels closed, untrained since."""
-        model = renormalised(dense, some_examples(self.data))
+        model = renormalised(self._dense(), some_examples(self.data))
         sparsifier = sparsifier_of(replace(sparsity, method="one_shot"))
         sparsifier.start(model, some_examples(self.data), steps=1)
         sparsifier.after_step()
         return model
 
-    def _shipped(self, model: nn.Module, sparsity: Sparsity) -> nn.Module:
-        samples = torch.from_numpy(self.data.test.features[:64]).float()
-        fused, _ = fuse(model.eval(), samples)
+    def _shipped(self, make: Callable[[], nn.Module], sparsity: Sparsity) -> nn.Module:
+        model, samples = make().eval(), torch.from_numpy(self.data.test.features[:64]).float()
+        fused, _ = fuse(model, samples)
         shipped, report, _ = slice_to_shipped(model, fused, samples, sparsity)
         assert report.ok, report
         return shipped
 
-    def _row(self, way: str, level: float, shipped: nn.Module) -> Row:
-        size = sum(parameter.numel() for parameter in shipped.parameters())
-        row = Row(way, level, self.seed, error_rate(shipped, self.data.test), size)
-        print(f"{way} {level:.0%} seed {self.seed}: {100 * row.error:.2f} %", flush=True)
-        return row
+    def _row(self, way: str, level: float, make: Callable[[], nn.Module]) -> Row:
+        kept = self.keep / f"{way}-{level}-{self.seed}-{self.epochs}.json"
+        if not kept.exists():
+            shipped = make()
+            size = sum(parameter.numel() for parameter in shipped.parameters())
+            row = Row(way, level, self.seed, error_rate(shipped, self.data.test), size)
+            kept.write_text(json.dumps(asdict(row)))
+            print(f"{way} {level:.0%} seed {self.seed}: {100 * row.error:.2f} %", flush=True)
+        return Row(**json.loads(kept.read_text()))
 
 
 def _trained(trainer: SupervisedTrainer) -> nn.Module:
@@ -162,23 +181,16 @@ def main() -> None:
         __doc__,
         ("--seeds", {"type": int, "default": 3}),
         ("--epochs", {"type": int, "default": 20}),
-        ("--keep", {"type": Path, "help": "folder of the seeds that are done, to go on from"}),
+        ("--keep", {"type": Path, "help": "folder of what is done, to go on from"}),
     )
     torch.set_num_threads(1)
     seeds, epochs, clips, levels = options.seeds, options.epochs, 10_800, LEVELS
     if options.quick:
         seeds, epochs, clips, levels = 1, 1, 600, LEVELS[1:]
-    rows: list[Row] = []
-    for seed in range(seeds):
-        kept = None if options.keep is None else options.keep / f"{seed}-{epochs}.json"
-        if kept is None or not kept.exists():
-            found = Bench(keywords(clips), epochs, seed).rows(levels)
-            if kept is not None:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps([asdict(row) for row in found]))
-        else:
-            found = [Row(**fields) for fields in json.loads(kept.read_text())]
-        rows += found
+    with tempfile.TemporaryDirectory() as scratch:
+        keep = options.keep or Path(scratch)
+        keep.mkdir(parents=True, exist_ok=True)
+        rows = [row for seed in range(seeds) for row in Bench(keywords(clips), epochs, seed, keep).rows(levels)]
     command = f"python -m benchmarks.prune --seeds {options.seeds} --epochs {options.epochs}"
     tables = [{"table": "errors", **asdict(row)} for row in rows]
     publish("prune", command, claims_of(rows, levels), tables, quick=options.quick, out=options.out)

@@ -44,6 +44,9 @@ class SearchSection(Section):
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
     reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
 
+    repeats: int = Field(0, ge=0, description="how often members of the front are trained again, on other seeds")
+    inherit: bool = Field(False, description="candidates begin with the trained weights of their nearest relative")
+
     @field_validator("time_budget", mode="before")
     @classmethod
     def _is_duration(cls, text: object) -> object:

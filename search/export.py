@@ -1,66 +1,50 @@
-"""A trial's fused model as a folder that can be shipped: ONNX, ``.pt2``, a manifest, a README."""
+"""A trial's fused model as a folder that can be shipped, as it was searched or trained again."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
-import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from ..spaces.errors import UserError
-from ..spaces.sparsity.slicing import widths_left
 from ..trainers.tokens import BLANK
 from .config import Config
 from .devices.base import Device
-from .devices.host.onnx_runtime import export_onnx, largest_difference
-from .devices.profile import Profile
 from .devices.targets import device
-from .exits.files import described_stages, refuse_other_stages, write_joined
-from .export_readme import readme
-from .export_stream import about_stream, refuse_difference, write_device_stream, write_exit_stream, write_stream
-from .forms import ExitForm, Form
+from .forms import Form
 from .ledger import Ledger
-from .listen import STREAM_FILE
 from .models import shipped_file, trained_form
-from .packaging.front_end import write_front_end
+from .packaging.formats import Wanted
+from .packaging.licences import licences_of
+from .packaging.package import PLAIN, Export, Extras, refuse_existing, write_export
+from .packaging.samples import Samples, load_for
+from .reading import read_results
 from .records import FLOAT_PREFIX, TrialRecord, exits_of, network_of, point_of
-from .sparse_weights.files import refuse_other_files, write_sparse_weights
+from .results import Results
+from .run import versions
 from .study_data import data_of
 from .tasks import task_named
 
-FORMAT = 1
-CHECKED_INPUTS = 16
 KEPT_DETAILS = ("detector", "misses")
 """Of a wake word: how to detect it, and how often it is missed at which rate of false alarms."""
-
-
 CONFIG_KEPT = {"study", "seed", "data", "space", "training", "device", "objectives", "budgets"}
 """Of the config: all that a model is made by, and nothing of where the study ran."""
 
 
-@dataclass(frozen=True)
-class Export:
-    """A fused network, the file of it that ships on a device, and what is known of both."""
+Say = Callable[[str], None]
 
-    form: Form
-    target: Device
-    content: bytes
-    config: Config
-    record: TrialRecord
-    """The trial that it is from, with the figures and the profile of this network."""
-    data: Mapping[str, Any]
-    """See :func:`.study_data.data_of`."""
-    versions: Mapping[str, str]
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What else the manifest says."""
+
+def silent(_line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """For how many epochs a candidate is to be trained again, and from how many seeds."""
+
+    epochs: int
+    seeds: int = 1
 
 
 def export_trial(
@@ -70,67 +54,81 @@ def export_trial(
     folder: Path,
     *,
     force: bool = False,
-    sparse_weights: bool = False,
+    extras: Extras = PLAIN,
+    with_data: bool = True,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Write the fused model of a finished trial as :func:`write_export` does, and return its manifest.
 
-    Raises :class:`UserError` where its weights are lost.
+    It is checked on the study's test split, or without data on inputs that are made up. Raises :class:`UserError` where
+    its weights or the data are lost.
     """
     refuse_existing(folder, force=force)
-    header = ledger.header()
+    Wanted.of(extras.formats)
+    header, target = ledger.header(), device(config.device)
+    # Before the data, which may take long to load.
     form = trained_form(ledger, config, record)
-    target = device(config.device)
     content = shipped_file(ledger, config, record, target, form)
     data = data_of(header, record.candidate)
-    export = Export(form, target, content, config, record, data, header["versions"])
-    return write_export(export, folder, sparse_weights=sparse_weights)
+    samples = Samples.of(load_for(config, record.candidate, data, say)) if with_data else None
+    about = {"versions": header["versions"], "front": front_rows(read_results(ledger))}
+    return write_export(export_of(form, target, content, config, record, data, about, samples), folder, extras)
 
 
-def write_export(export: Export, folder: Path, *, sparse_weights: bool = False) -> dict[str, Any]:
-    """Write a folder that can be shipped, in place of one that is there, and return its manifest.
+def export_retrained(
+    ledger: Ledger,
+    config: Config,
+    record: TrialRecord,
+    folder: Path,
+    retraining: Retraining,
+    *,
+    force: bool = False,
+    extras: Extras = PLAIN,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Train a finished trial's candidate again, and write what comes out as :func:`export_trial` does."""
+    from .retraining import retrain
 
-    The ONNX file and the ``.pt2`` file are run and compared with torch. Nothing is left half written. With
-    ``sparse_weights`` the ONNX files that ship are there without their zeros, too. Raises :class:`UserError` for
-    outputs that differ.
-    """
-    form, target, labels = export.form, export.target, export.data["labels"]
-    if sparse_weights:
-        refuse_other_files(target)
-    model, inputs = form.fused, _inputs(form.input_shape)
-    scratch = _scratch_beside(folder)
-    try:
-        export_onnx(model, inputs[:1], scratch / "model.onnx", labels)
-        refuse_difference("model.onnx", largest_difference(scratch / "model.onnx", model, inputs))
-        _write_program(model, inputs, scratch / "model.pt2")
-        if isinstance(form, ExitForm):
-            stream = write_exit_stream(form.network, target, inputs, labels, scratch)
-        else:
-            stream = write_stream(model, inputs, labels, scratch / STREAM_FILE)
-        for name, content in form.files(target, export.content).items():
-            if name != "model.onnx":
-                (scratch / name).write_bytes(content)
-        if form.file_name(target) == target.stream_file_name:
-            stream["ships"] = about_stream(target, export.content)
-        elif "file" in stream:
-            stream["ships"] = write_device_stream(model, target, inputs, labels, scratch)
-        parts = _write_exits(export, inputs, scratch)
-        parts |= write_front_end(export.data["front_end"], form.input_shape, scratch)
-        if sparse_weights:
-            parts["sparse_weights"] = write_sparse_weights(scratch, list(form.files(target, export.content)))
-        measured = form.measure(target, export.content, Profile.from_dict(export.record.profile))
-        manifest = _manifest(export, asdict(measured), scratch) | {"streaming": stream} | parts
-        with torch.no_grad():
-            manifest["output"]["shape"] = ["batch", *model(inputs[:1]).shape[1:]]
-        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        (scratch / "README.md").write_text(readme(manifest, export.config.parsed_objectives()))
-        scratch.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    return manifest
+    refuse_existing(folder, force=force)
+    Wanted.of(extras.formats)
+    target, data = device(config.device), data_of(ledger.header(), record.candidate)
+    dataset = load_for(config, record.candidate, data, say)
+    made = retrain(ledger, config, record, dataset, epochs=retraining.epochs, seeds=retraining.seeds, say=say)
+    form = task_named(data).form(made.shipped.fused, dataset.input_shape)
+    content = made.shipped.content or form.convert(target, None, data["labels"])
+    about = {"versions": versions(), "front": front_rows(read_results(ledger)), "retrained": made.about}
+    export = export_of(form, target, content, config, made.record, data, about, Samples.of(dataset))
+    return write_export(export, folder, extras)
+
+
+def export_of(
+    form: Form,
+    target: Device,
+    content: bytes,
+    config: Config,
+    record: TrialRecord,
+    data: Mapping[str, Any],
+    about: Mapping[str, Any],
+    samples: Samples | None,
+) -> Export:
+    """Return the network of a trial as it is written; ``about`` is what else the manifest says."""
+    exits = exits_of(record)
+    if exits is not None:
+        exits = {key: value for key, value in exits.items() if key != "point"} | {"chosen": point_of(record)}
+    facts = _facts(config, record, data) | dict(about)
+    objectives = config.parsed_objectives()
+    return Export(form, target, content, data, facts, record.profile, record.measured, samples, objectives, exits)
+
+
+def front_rows(results: Results) -> list[dict[str, Any]]:
+    """Return the front that a model is from, as JSON types: each member's trial, operating point and objectives."""
+    rows = []
+    for record in results.front:
+        assert record.measurement is not None
+        figures = {objective.key: record.measurement.figures[objective.key] for objective in results.objectives}
+        point = point_of(record)
+        rows.append({"trial": record.number, **({} if point is None else {"operating_point": point}), **figures})
+    return rows
 
 
 def told_latency(manifest: Mapping[str, Any]) -> str:
@@ -140,93 +138,29 @@ def told_latency(manifest: Mapping[str, Any]) -> str:
     return f"{told} on {manifest['device']}"
 
 
-def refuse_existing(folder: Path, *, force: bool) -> None:
-    """Raise :class:`UserError` for a folder that is there, or, with ``force``, for one that is no export."""
-    if not folder.exists():
-        return
-    if not force:
-        raise UserError(f"{folder} exists; name another folder, or add --force to replace it")
-    if not (folder / "manifest.json").exists():
-        raise UserError(f"{folder} is no export (it has no manifest.json), so --force does not replace it")
-
-
-def _scratch_beside(folder: Path) -> Path:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
-
-
-def _inputs(shape: tuple[int, ...]) -> torch.Tensor:
-    """Return inputs of the distribution that normalised features have."""
-    return torch.randn(CHECKED_INPUTS, *shape, generator=torch.Generator().manual_seed(0))
-
-
-def _write_program(model: nn.Module, inputs: torch.Tensor, path: Path) -> None:
-    batch = torch.export.Dim("batch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(model, (inputs[:2],), dynamic_shapes=({0: batch},))
-        torch.export.save(program, path)
-        loaded = torch.export.load(path).module()
-    with torch.no_grad():
-        refuse_difference(path.name, float((loaded(inputs) - model(inputs)).abs().max()))
-
-
-def _write_exits(export: Export, inputs: torch.Tensor, folder: Path) -> dict[str, Any]:
-    """Write the stages of a network with early exits, and what the runner has to know; nothing for any other."""
-    form, target, record = export.form, export.target, export.record
-    if not isinstance(form, ExitForm):
-        return {}
-    details = exits_of(record)
-    assert details is not None
-    kept = {key: value for key, value in details.items() if key != "point"} | {"chosen": point_of(record)}
-    stages = form.open(target, export.content)
-    if not target.quantises:
-        # One that is quantised answers otherwise than torch does: it was scored as it is.
-        kept["largest_difference_from_torch"] = refuse_other_stages(stages, form.network, inputs)
-    names = list(form.files(target, export.content))
-    part = described_stages(names, form.measured_stages(target, export.content), kept)
-    if names[0].endswith(".onnx"):
-        part["joined"] = write_joined(part, stages, export.data["labels"], inputs.numpy(), folder)
-    return {"exits": part}
-
-
-def _manifest(export: Export, measured: dict[str, Any], folder: Path) -> dict[str, Any]:
-    config, record, data = export.config, export.record, export.data
-    ships = list(export.form.files(export.target, export.content))
+def _facts(config: Config, record: TrialRecord, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of a trial."""
     assert record.measurement is not None
     return {
-        "format": FORMAT,
+        "title": f"{config.study}, trial {record.number}",
         "study": config.study,
         "trial": record.number,
         **({} if network_of(record) is None else {"operating_point": network_of(record)}),
-        "task": task_named(data).name,
         "device": config.device,
-        "ships": ships[0] if len(ships) == 1 else ships,
-        "data": data["name"],
-        "labels": data["labels"],
-        "input": {"name": "features", "dtype": "float32", "shape": ["batch", *data["input_shape"]]},
-        "output": {"name": "logits", "dtype": "float32"},
-        "front_end": data["front_end"],
+        "examples_of_data": data["examples"],
         "objectives": {o.key: record.measurement.figures[o.key] for o in config.parsed_objectives()},
         "test_error": record.measurement.figures["test_error"],
         **{key: record.measurement.details[key] for key in KEPT_DETAILS if key in record.measurement.details},
         **_of_transcripts(data, record.measurement.figures),
         # Of a quantised model: what it was before.
         "float32": {key: figure for key, figure in record.measurement.figures.items() if key.startswith(FLOAT_PREFIX)},
-        "profile": {"searched": record.profile, "measured": measured},
         "fusion": record.measurement.fusion,
         "candidate": json.loads(record.candidate.to_json()),
         "digest": record.candidate.digest,
         "seed": record.measurement.seed,
         "epochs": record.measurement.epochs,
         "config": config.model_dump(mode="json", include=CONFIG_KEPT),
-        "widths": widths_left(export.form.fused, export.form.input_shape),
-        **export.about,
-        "versions": dict(export.versions),
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
+        "licences": licences_of(config.data["source"], data["name"]),
     }
 
 

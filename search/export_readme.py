@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..trainers.transcription import BEAM
 from .objectives import Objective
+from .packaging.card import card
 from .records import FLOAT_PREFIX
 from .tables import KINDS_OF_FIGURES
 from .units import format_quantity
 
 
-def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
+def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...], files: Sequence[str]) -> str:
+    """Return the text: how to begin, and then the model's card."""
     figures = [f"- {o.name}: {o.format(manifest['objectives'][o.key])}" for o in objectives]
     measured = manifest["profile"]["measured"]
     told = [
@@ -22,7 +25,7 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
     shape = manifest["input"]["shape"]
     return "\n".join(
         [
-            f"# {manifest['study']}, trial {manifest['trial']}{_told_point(manifest)}",
+            f"# {manifest['title']}{_told_point(manifest)}",
             "",
             f"A fused model for {_told_labels(manifest)}.",
             "",
@@ -43,6 +46,7 @@ def readme(manifest: dict[str, Any], objectives: tuple[Objective, ...]) -> str:
             f"features = np.zeros((1, *{tuple(shape[1:])}), np.float32)",
             'logits = session.run(["logits"], {"features": features})[0]',
             "```",
+            *card(manifest, objectives, files),
             "",
         ]
     )
@@ -67,6 +71,8 @@ def _about_the_test(manifest: dict[str, Any]) -> list[str]:
             f"{100 * told['test_word_error']:.2f} %, character error {100 * told['test_character_error']:.2f} %",
             "- of the likeliest token of each step: join repeats, then leave out blanks",
         ]
+    if "test_error" not in manifest:
+        return []
     if "detector" not in manifest:
         return [f"- error on the test split: {100 * manifest['test_error']:.2f} %"]
     detector = manifest["detector"]

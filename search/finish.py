@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 from requests import RequestException
@@ -25,10 +26,11 @@ from .devices.report.memory_map import memory_map_svg
 from .devices.targets import device
 from .forms import Form
 from .ledger import Ledger
-from .mlflow_models import MODEL_NAME, log_model, register_champion
+from .mlflow_models import EXPORT_NAME, MODEL_NAME, log_model, register_champion
 from .mlflow_points import network_names
 from .mlflow_runs import MlflowRuns
 from .models import shipped_file, trained_form
+from .packaging.examples import EXAMPLES_FILE
 from .pages.rows import trial_name
 from .plots import detection_png
 from .profiles import Subject, report_on
@@ -163,14 +165,41 @@ def log_trial_model(ledger: Ledger, config: Config, runs: MlflowRuns, record: Tr
     return uri
 
 
-def register(ledger: Ledger, config: Config, record: TrialRecord, onnx_path: Path) -> str:
-    """Register a trial's model under the study's name with the alias ``champion``; return what to tell the user."""
+def register(ledger: Ledger, config: Config, record: TrialRecord, folder: Path) -> str:
+    """Register the model of an export's folder under the study's name with the alias ``champion``; return what to tell
+    the user.
+
+    It is logged under its trial's run with an example of its input; exporting the same file again makes a new version
+    of the same logged model.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    tags = _tags_of_version(manifest)
     try:
         runs = connect_runs(config, ledger.header())
         runs.write_trial(at_point(record))
-        uri = log_trial_model(ledger, config, runs, record, onnx_path)
+        uri = log_model(
+            runs.uri,
+            runs.run_id(record.number),
+            folder / ONNX_NAME,
+            tuple(manifest["input"]["shape"][1:]),
+            {**tags, "labels": manifest["labels"]},
+            f"{EXPORT_NAME}-{tags['sha256'][:8]}",
+            np.load(folder / EXAMPLES_FILE)["features"][:1],
+        )
         description = f"{_told(record)} of study {config.study}, candidate {record.candidate.digest}"
-        version = register_champion(runs.uri, uri, config.study, description)
+        version = register_champion(runs.uri, uri, config.study, description, tags)
     except MLFLOW_ERRORS as error:
         return f"not registered in MLflow ({first_line(error)}); the same command with --force tries again"
     return f"registered in MLflow as models:/{config.study}@champion (version {version})"
+
+
+def _tags_of_version(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What tells a registered version from others, and where it comes from."""
+    told = {key: str(manifest[key]) for key in ("study", "trial", "task", "device", "digest", "test_error")}
+    ships = manifest["ships"]
+    return {
+        **told,
+        "ships": ships if isinstance(ships, str) else ", ".join(ships),
+        "data": manifest["data"],
+        "sha256": manifest["sha256"][ONNX_NAME],
+    }

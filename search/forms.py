@@ -3,7 +3,7 @@ hop, or the stages of one with early exits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,14 @@ class Form:
         """What the file that ships costs, see :meth:`Device.measure`."""
         return target.measure(content, planned)
 
+    def answers(self, target: Device, content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+        """How that file answers for whole windows (n, *input_shape): logits; of early exits those of the last."""
+        if self.stream is None:
+            return lambda features: target.run(content, features)
+        from .devices.stream import hear_windows
+
+        return lambda features: hear_windows(target.open_stream(content), features)
+
     def files(self, target: Device, content: bytes) -> dict[str, bytes]:
         """What a user gets of that file, by name."""
         return {self.file_name(target): content}
@@ -98,6 +106,10 @@ class ExitForm(Form):
 
     def convert(self, target: Device, samples: np.ndarray | None, labels: Sequence[str]) -> bytes:
         return bundled(target.convert_stages(self.network, self.input_shape, samples, labels))
+
+    def answers(self, target: Device, content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+        stages = self.open(target, content)
+        return lambda features: stages.all_answers(features)[:, -1]
 
     def files(self, _target: Device, content: bytes) -> dict[str, bytes]:
         return unbundled(content)

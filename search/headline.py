@@ -35,12 +35,17 @@ def _additions(candidate: Mapping[str, Value]) -> Iterable[str]:
     exits = candidate.get(EXITS_PREFIX + "count", 0)
     if exits:
         yield f"{exits} exit{'s' if exits != 1 else ''}"
-    levels = [value for name, value in candidate.items() if name.startswith(SPARSITY_PREFIX + "level")]
-    fractions = [level for level in levels if isinstance(level, float)]
-    if fractions:
-        yield f"{100 * sum(fractions) / len(fractions):.0f} % sparse"
+    if share := sparse_share(candidate):
+        yield f"{share} sparse"
     if SPARSITY_PREFIX + "supernet" in candidate:
         yield "supernet"
+
+
+def sparse_share(candidate: Mapping[str, Value]) -> str:
+    """Return how much of a candidate is taken out, in the mean of its levels, such as ``61 %``; "" of a dense one."""
+    levels = [value for name, value in candidate.items() if name.startswith(SPARSITY_PREFIX + "level")]
+    fractions = [level for level in levels if isinstance(level, float)]
+    return f"{100 * sum(fractions) / len(fractions):.0f} %" if fractions else ""
 
 
 def _whole(candidate: Mapping[str, Value], name: str) -> list[int]:

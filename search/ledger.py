@@ -25,11 +25,12 @@ from ..spaces.errors import UserError, nearest_hint
 from ..spaces.space import Candidate
 from .addresses import LedgerAddress, without_password
 from .database import open_storage
+from .differences import first_difference
 from .lease import Lease, Leases, LeaseState
 from .patience import patiently
 from .read_trials import read_trials
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord
-from .trial_records import BEGINNING_KEY, CURVE_KEY, END_KEY, LOSSES_KEY, measured_key, record_of
+from .trial_records import BEGINNING_KEY, CURVE_KEY, END_KEY, LOSSES_KEY, measured_key, record_of, repeats_key
 
 FORMAT = 2
 """Of what is kept with a study and its trials. A study of another format is refused."""
@@ -181,7 +182,7 @@ class Ledger:
 
     def record_goal(self, trials: int) -> None:
         """Write how many trained candidates the study is to have."""
-        self._write(lambda: self._storage.set_study_user_attr(self._study_id, GOAL_KEY, trials))
+        self._write_with_study(GOAL_KEY, trials)
 
     def goal(self) -> int:
         """Return how many trained candidates the study was last asked for."""
@@ -194,7 +195,7 @@ class Ledger:
         new = json.loads(json.dumps(values))
         for part in new:
             if old.get(part) != new[part]:
-                where = _first_difference(old.get(part), new[part])
+                where = first_difference(old.get(part), new[part])
                 raise UserError(
                     f'study "{self.name}" exists in {without_password(self.address)} with another {part} ({where}); '
                     "choose another study name, or the old settings to continue it"
@@ -341,8 +342,14 @@ class Ledger:
     def record_measured(self, number: int, profile: Mapping[str, Any], network: int | None = None) -> None:
         """Write what the fused model of a front member, or one of its networks, was measured to cost."""
         # With the study, for Optuna lets nobody write to a trial that has ended.
-        key = measured_key(number, network)
-        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, dict(profile)))
+        self._write_with_study(measured_key(number, network), dict(profile))
+
+    def record_repeats(self, number: int, errors: Sequence[float]) -> None:
+        """Write what errors a front member's candidate had on other seeds."""
+        self._write_with_study(repeats_key(number), list(errors))
+
+    def _write_with_study(self, key: str, value: Any) -> None:
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
 
     def finish(
         self,
@@ -397,17 +404,3 @@ def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
     for key, value in constraints.items():
         scratch.set_constraint(key, value)
     return dict(scratch.system_attrs)
-
-
-def _first_difference(old: Any, new: Any, place: str = "") -> str:
-    """Return where two JSON values differ first, such as ``stages.high: 3 there, 4 here``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-    if isinstance(old, list) and isinstance(new, list):
-        for index, (left, right) in enumerate(zip(old, new, strict=False)):
-            if left != right:
-                label = right.get("name", index) if isinstance(right, dict) else index
-                return _first_difference(left, right, f"{place}.{label}" if place else str(label))
-    return f"{place + ': ' if place else ''}{json.dumps(old)} there, {json.dumps(new)} here"

@@ -10,11 +10,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .devices.shipped import INPUT_NAME, OUTPUT_NAME
+
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
-MODEL_NAME = "fused"
+MODEL_NAME, EXPORT_NAME = "fused", "export"
 
 
 @contextmanager
@@ -38,10 +41,12 @@ def log_model(
     input_shape: tuple[int, ...],
     metadata_: Mapping[str, Any],
     name: str = MODEL_NAME,
+    example: np.ndarray | None = None,
 ) -> str:
     """Log an ONNX file as an MLflow model of a run and return the model's URI; a run that has one so named keeps it.
 
-    ``mlflow.pyfunc.load_model`` reads it back and predicts on float32 arrays (batch, *input_shape).
+    ``mlflow.pyfunc.load_model`` reads it back and predicts on float32 arrays (batch, *input_shape), of which an
+    ``example`` is kept.
     """
     import mlflow
     import numpy as np
@@ -54,8 +59,8 @@ def log_model(
     onnx_model = onnx.load(onnx_path)
     _, *output_shape = (axis.dim_value for axis in onnx_model.graph.output[0].type.tensor_type.shape.dim)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *input_shape), "features")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *output_shape), "logits")]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *input_shape), INPUT_NAME)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *output_shape), OUTPUT_NAME)]),
     )
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(tracking_uri=uri)
@@ -75,6 +80,7 @@ def log_model(
             onnx_model=onnx_model,
             onnx_execution_providers=["CPUExecutionProvider"],
             signature=signature,
+            input_example=None if example is None else {INPUT_NAME: example},
             # Named, for MLflow would otherwise load the model in a process of its own to find them out.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("numpy", "onnx", "onnxruntime")],
             save_as_external_data=False,
@@ -99,7 +105,7 @@ def _logged_already(client: MlflowClient, experiment_id: str, run_id: str, name:
     return known
 
 
-def register_champion(uri: str, model_uri: str, name: str, description: str) -> int:
+def register_champion(uri: str, model_uri: str, name: str, description: str, tags: Mapping[str, str]) -> int:
     """Make a new version of the registered model ``name`` with the alias ``champion`` and return its number."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -115,7 +121,12 @@ def register_champion(uri: str, model_uri: str, name: str, description: str) -> 
     model_id = model_uri.removeprefix("models:/")
     model = client.get_logged_model(model_id)
     version = client.create_model_version(
-        name, model.artifact_location, run_id=model.source_run_id, description=description, model_id=model_id
+        name,
+        model.artifact_location,
+        run_id=model.source_run_id,
+        tags=dict(tags),
+        description=description,
+        model_id=model_id,
     )
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return int(version.version)

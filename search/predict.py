@@ -37,7 +37,7 @@ def features_of(path: Path, manifest: Mapping[str, Any], front_end: Callable[[],
 
 
 def _heard(path: Path, settings: Mapping[str, Any], shape: tuple[int, ...], *, in_full: bool) -> np.ndarray:
-    """The waveform (s,) of a window."""
+    """The waveform (s,) of a window: the loudest one, or ``in_full`` the whole sound and silence behind it."""
     from ..trainers.data.audio import UnreadableAudio, loudest_window, read_clip
 
     if settings["kind"] != "log_mel":

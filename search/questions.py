@@ -14,6 +14,7 @@ from .objectives import Budget
 KINDS_OF_DATA = {
     "recordings": "a folder of your own, one subfolder a word",
     "synthetic": "spoken commands by a synthesiser (extra speech)",
+    "wakeword": "one word in a stream, said by a synthesiser until you have recordings",
     "digits": "small images, to try things out in a minute",
 }
 NONE = "none"
@@ -24,10 +25,11 @@ Ask = Callable[[str, str, Callable[[str], object]], str]
 
 @dataclass(frozen=True)
 class Answers:
-    """What was answered; ``folder`` is "" unless the data is a folder, a bound is "none" where there is none."""
+    """What was answered; a bound is "none" where there is none."""
 
     data: str
-    folder: str
+    which: str
+    """The folder of recordings, or the wake word; "" of other data."""
     device: str
     latency: str
     memory: str
@@ -35,15 +37,19 @@ class Answers:
 
 
 def ask_all(ask: Ask) -> Answers:
-    """Ask the five questions, and for the folder where it is needed."""
+    """Ask the five questions, and for the folder or the word where one is needed."""
     kinds = "; ".join(f"{name}: {what}" for name, what in KINDS_OF_DATA.items())
     data = ask(f"What to learn from? ({kinds})", "synthetic", _known(KINDS_OF_DATA))
-    folder = ask("In which folder?", "recordings", _folder) if data == "recordings" else ""
+    which = ""
+    if data == "recordings":
+        which = ask("In which folder?", "recordings", _folder)
+    elif data == "wakeword":
+        which = ask("Which word or words?", "hey computer", _word)
     device = ask("Which device? (repareto devices lists them)", "host-onnxruntime", _known(device_names()))
     latency = ask(f"How long may one answer take at most? (such as 2ms, or {NONE})", NONE, _bound("latency"))
     memory = ask(f"How much memory may it take at most? (such as 64KiB, or {NONE})", NONE, _bound("peak_memory"))
     trials = ask("How many candidates to train?", "16", _whole)
-    return Answers(data, folder, device, latency, memory, int(trials))
+    return Answers(data, which, device, latency, memory, int(trials))
 
 
 def _known(names: object) -> Callable[[str], object]:
@@ -59,6 +65,11 @@ def _known(names: object) -> Callable[[str], object]:
 def _folder(answer: str) -> None:
     if not Path(answer).expanduser().is_dir():
         raise UserError(f"{answer}: there is no such folder")
+
+
+def _word(answer: str) -> None:
+    if not answer:
+        raise UserError("no word at all (try hey computer)")
 
 
 def _bound(name: str) -> Callable[[str], object]:
@@ -116,7 +127,14 @@ def _data(answers: Answers) -> list[str]:
     if answers.data == "recordings":
         return [
             "  source: speech_commands   # one subfolder a word, WAV or FLAC",
-            f"  folder: {json.dumps(answers.folder)}",
+            f"  folder: {json.dumps(answers.which)}",
+        ]
+    if answers.data == "wakeword":
+        return [
+            "  source: wakeword       # missed words at one false alarm an hour",
+            f"  word: {json.dumps(answers.which)}",
+            "  # folder: recordings   # of the word and of others, one subfolder a word",
+            "  # negatives: speech    # other speech, ten hours and more",
         ]
     return [f"  source: {answers.data}"]
 
@@ -125,6 +143,7 @@ def _space(data: str) -> list[str]:
     if data == "digits":
         return ["  stages: [1, 3]", "  width: [4, 32]", "  kernel: [3, 5]"]
     return [
+        *(["  padding: causal        # it listens hop by hop", "  squeeze: false"] if data == "wakeword" else []),
         "  form: separable",
         "  stages: [2, 3]",
         "  width: [8, 48]",

@@ -27,6 +27,7 @@ from .checkpoints import delete_checkpoints
 from .cluster import Places, connect
 from .config import WorkersSection
 from .files import MEASUREMENT, Files, trial_folder
+from .lineage import Lineage
 from .ray_teacher import train_teacher
 from .records import EpochPoint, Loss, Measurement, State
 from .study import Study
@@ -74,12 +75,18 @@ class StudySearcher(_WithoutSnapshot, Searcher):
     """
 
     def __init__(
-        self, study: Study, study_folder: Files, trouble: Trouble, places: Callable[[], int] = lambda: sys.maxsize
+        self,
+        study: Study,
+        study_folder: Files,
+        trouble: Trouble,
+        places: Callable[[], int] = lambda: sys.maxsize,
+        lineage: Lineage | None = None,
     ) -> None:
-        """``places`` says how many trials may run at once now."""
+        """``places`` says how many trials may run at once now; ``lineage``, who inherits from whom."""
         # No metric: a candidate that fails reports none.
         super().__init__(metric=None, mode=None)
         self._study, self._study_folder, self._trouble, self._places = study, study_folder, trouble, places
+        self._lineage = lineage
         self._given_out: dict[str, int] = {}
         # A bucket takes its time.
         self._tidying = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tidy")
@@ -99,7 +106,14 @@ class StudySearcher(_WithoutSnapshot, Searcher):
         if record is None:
             return nothing_now
         self._given_out[trial_id] = record.number
-        return {"number": record.number, "candidate": record.candidate.to_json(), "attempt": len(record.losses)}
+        relatives = [] if self._lineage is None else self._lineage.relatives(record.candidate, self._study.results)
+        return {
+            "number": record.number,
+            "candidate": record.candidate.to_json(),
+            "attempt": len(record.losses),
+            # As text, for Ray flattens what it can.
+            "relatives": json.dumps([relative.to_json() for relative in relatives]),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take over a trial's last result. Of an ``error`` the scheduler was told before, with its cause."""
@@ -261,7 +275,8 @@ def run_on_ray(
     if has_teacher(job.space):
         train_teacher(study, job, datasets, {"num_cpus": workers.cpus, "num_gpus": gpus}, say)
     trouble = Trouble()
-    searcher = StudySearcher(study, job.study_folder, trouble, places.now)
+    lineage = Lineage(job.space) if job.inherits else None
+    searcher = StudySearcher(study, job.study_folder, trouble, places.now, lineage)
     with tempfile.TemporaryDirectory(prefix="repareto-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..spaces.space import Candidate
@@ -112,6 +113,8 @@ class TrialRecord:
     measured_networks: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The same by network, where one training gave several."""
     feasible: bool = True
+    repeats: tuple[float, ...] = ()
+    """Errors of the same candidate trained from scratch on other seeds, for members of the front."""
     losses: tuple[Loss, ...] = ()
     """How it lost its workers, in order."""
     started: float = 0.0
@@ -131,6 +134,19 @@ def figures_of(record: TrialRecord) -> dict[str, float]:
         planned = record.profile.get(name, {}).get("method") == "planned"
         figures[name] = max(value, figures[name]) if planned and name == "peak_memory_bytes" else value
     return figures
+
+
+def error_of(record: TrialRecord) -> float:
+    """Return the error that decides on a finished trial: in the mean of other seeds where it was trained on some."""
+    assert record.measurement is not None
+    return fmean(record.repeats) if record.repeats else record.measurement.figures["error"]
+
+
+def inherited_of(record: TrialRecord) -> dict[str, int]:
+    """Return of which ``trial`` a finished one had its first weights, and how many ``epochs`` these had been trained,
+    all ancestors included; nothing of one that was trained from scratch."""
+    assert record.measurement is not None
+    return record.measurement.details.get("inherited", {})
 
 
 def exits_of(record: TrialRecord) -> dict[str, Any] | None:
@@ -161,6 +177,11 @@ def points_of(record: TrialRecord) -> tuple[int, ...]:
     if exits is not None:
         return tuple(range(len(exits["points"])))
     return tuple(own.network for own in record.measurement.networks if own.network is not None)
+
+
+def lacks_repeats(record: TrialRecord) -> bool:
+    """Whether a finished trial was not trained on other seeds and can be: one with operating points has many errors."""
+    return not record.repeats and not points_of(record)
 
 
 def at_point(record: TrialRecord, point: int | None = None) -> TrialRecord:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .front import GrowingFront
 from .objectives import Objective
-from .records import State, TrialRecord, at_points
+from .records import State, TrialRecord, at_points, error_of
 
 
 class Results:
@@ -151,5 +151,10 @@ def _is_candidate_for_front(record: TrialRecord) -> bool:
 
 def objective_values(objectives: Sequence[Objective], record: TrialRecord) -> tuple[float, ...]:
     """Return the objectives of one finished record, in order."""
+    return tuple(objective_value(objective, record) for objective in objectives)
+
+
+def objective_value(objective: Objective, record: TrialRecord) -> float:
+    """Return one objective of a finished record."""
     assert record.measurement is not None, record.number
-    return tuple(record.measurement.figures[objective.key] for objective in objectives)
+    return error_of(record) if objective.name == "error" else record.measurement.figures[objective.key]

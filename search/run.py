@@ -34,7 +34,7 @@ from .objectives import Budget
 from .parts import Parts
 from .progress import Progress
 from .reading import read_results
-from .records import TrialRecord, estimate_errors, figures_of
+from .records import TrialRecord, estimate_errors, figures_of, lacks_repeats
 from .results import Results
 from .rungs import ParetoRungs, default_rungs
 from .sampling import STARTUP_TRIALS as OPTUNA_STARTUP_TRIALS
@@ -97,7 +97,8 @@ def _run(parts: Parts, lease: Lease, trials: int, deadline: float, say: Say) -> 
     if ledger is not None:
         ledger.refuse_another("identity", parts.identity())
         results = read_results(ledger)
-        if results.trained >= trials:
+        lacks_some = config.search.repeats > 0 and any(map(lacks_repeats, results.front))
+        if results.trained >= trials and not lacks_some:
             say(f"study {config.study} has its {trials} trials already; more: --trials {2 * trials}")
             trouble = write_view(config, ledger, "FINISHED")
             if trouble:
@@ -249,12 +250,17 @@ def train(
         seed=config.seed,
         threads=config.workers.threads,
         epoch_timeout_seconds=config.workers.epoch_timeout_seconds,
+        inherits=config.search.inherit,
         target=parts.device,
         exit_bounds=Bounds.of(config.parsed_budgets()),
     )
     try:
         with progress:
             run_on_ray(study, job, datasets, config.workers, trainable or CandidateTrainable, progress.say)
+            if config.search.repeats and not study.unfinished:
+                from .repeats import repeat_front
+
+                repeat_front(study, job, datasets, config.workers, config.search.repeats, progress.say)
     except BaseException:
         _close_view(view, "KILLED", say)
         raise

@@ -224,6 +224,11 @@ class Study:
         self._proposer.settle(number, TrialState.COMPLETE, values, constraints)
         self._read_again(number)
 
+    def record_repeats(self, number: int, errors: Sequence[float]) -> None:
+        """Record what errors a finished trial's candidate has on other seeds."""
+        self._ledger.record_repeats(number, errors)
+        self._change(replace(self.results.record(number), repeats=tuple(errors)))
+
     def _completed(self, measurement: Measurement, profile: Mapping[str, Any]) -> Measurement:
         """Return a measurement with all figures that its profile gives. Of several networks those that break a budget
         are left out, but for the widest: on that hangs whether the trial is feasible."""

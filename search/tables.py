@@ -1,10 +1,9 @@
-"""Fronts and profiles as text: tables for people, JSON for scripts."""
+"""Profiles and devices as text: tables for people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,9 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .devices.profile import Figure, Profile
-from .objectives import OBJECTIVES, Objective
-from .records import FLOAT_PREFIX, State, TrialRecord, measured_figures, point_of
-from .results import Results
+from .objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from .devices.latency.roofline import Calibration
@@ -25,123 +22,7 @@ if TYPE_CHECKING:
     from .profiles import Report
 
 DEVICE_COLUMNS = ("name", "runtime", "precision", "latency", "memory", "flash", "error", "calibrated")
-PERSONAL_COLUMNS = {
-    "users_error": ("users' error", "fraction"),
-    "personal_error": ("personal error", "fraction"),
-    "personal_memory_bytes": ("personal memory", "size"),
-}
-"""Of data with users: without and with exits of their own, and what the training of these needs."""
 KINDS_OF_FIGURES = {objective.key: objective.kind for objective in OBJECTIVES.values()}
-
-
-def front_data(results: Results, study: str) -> dict[str, Any]:
-    """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has."""
-    return {
-        "study": study,
-        "objectives": [objective.key for objective in results.objectives],
-        "reference": results.reference.tolist(),
-        "hypervolume": results.hypervolume,
-        "trials": {state.value: results.counts[state] for state in State},
-        "front": [_member(record) for record in results.front],
-    }
-
-
-def _member(record: TrialRecord) -> dict[str, object]:
-    assert record.measurement is not None
-    return {
-        "trial": record.number,
-        **({} if point_of(record) is None else {"operating_point": point_of(record)}),
-        "figures": record.measurement.figures,
-        "profile": record.profile,
-        "measured": record.measured,
-        "fusion": record.measurement.fusion,
-        "candidate": dict(record.candidate),
-        "digest": record.candidate.digest,
-    }
-
-
-def print_front(results: Results) -> None:
-    """Print the front as a table and a line that sums up the study."""
-
-    console = Console()
-    counts = results.counts
-    if not results.finished:
-        console.print("no model trained in full within the budgets yet")
-        return
-    trained = sum(count for state, count in counts.items() if state.was_trained)
-    members = {record.number for record in results.front}
-    more = f", {len(results.front)} operating points" if len(members) < len(results.front) else ""
-    title = f"front: {len(members)} of {counts[State.FINISHED]} models trained in full{more}"
-    console.print(_table(title, _front_columns(results), results.front))
-    console.print(
-        f"{trained} trained ({counts[State.STOPPED]} stopped early, {counts[State.FAILED]} failed), "
-        f"{counts[State.REJECTED]} rejected before training; hypervolume {results.hypervolume:.4f}",
-        highlight=False,
-    )
-
-
-def print_choice(results: Results, members: Sequence[TrialRecord]) -> None:
-    """Print members of the front as a table, numbered from 1."""
-    numbers = {id(record): str(number) for number, record in enumerate(members, 1)}
-    columns = {"#": lambda record: numbers[id(record)], **_front_columns(results)}
-    Console().print(_table("models to choose from", columns, members))
-
-
-Cell = Callable[[TrialRecord], str]
-
-
-def _table(title: str, columns: Mapping[str, Cell], members: Sequence[TrialRecord]) -> Table:
-    table = Table(title=title)
-    for name in columns:
-        table.add_column(name, justify="right")
-    for record in members:
-        table.add_row(*(cell(record) for cell in columns.values()))
-    return table
-
-
-def _front_columns(results: Results) -> dict[str, Cell]:
-    """The columns of the front's table: what no member has has none."""
-    columns: dict[str, Cell] = {"trial": lambda record: str(record.number)}
-    if any(point_of(record) is not None for record in results.front):
-        columns["operating point"] = lambda record: "" if point_of(record) is None else str(point_of(record))
-    for objective in results.objectives:
-        title = objective.name.replace("_", " ")
-        columns[title] = partial(_objective_cell, objective)
-        if any(objective.key in measured_figures(record.measured) for record in results.front):
-            columns[f"{title}, measured"] = partial(_measured_cell, objective)
-    columns["test error"] = partial(_figure_cell, "test_error", "fraction")
-    if any(f"{FLOAT_PREFIX}test_error" in _figures(record) for record in results.front):
-        columns["in float32"] = partial(_figure_cell, f"{FLOAT_PREFIX}test_error", "fraction")
-    for key, (title, kind) in PERSONAL_COLUMNS.items():
-        if any(key in _figures(record) for record in results.front) and title not in columns:
-            columns[title] = partial(_figure_cell, key, kind)
-    columns["parameters"] = partial(_figure_cell, "parameters", "count")
-    return columns
-
-
-def _figures(record: TrialRecord) -> dict[str, float]:
-    assert record.measurement is not None
-    return record.measurement.figures
-
-
-def _figure_cell(key: str, kind: str, record: TrialRecord) -> str:
-    from .units import format_quantity
-
-    return format_quantity(_figures(record)[key], kind)
-
-
-def _objective_cell(objective: Objective, record: TrialRecord) -> str:
-    """The value that decided, and between what it may lie where that is known."""
-    value = _figures(record)[objective.key]
-    figure = record.profile.get(objective.key, {})
-    if figure.get("low") is None or figure.get("high") is None:
-        return objective.format(value)
-    return f"{objective.format(value)} ({objective.format(figure['low'])} to {objective.format(figure['high'])})"
-
-
-def _measured_cell(objective: Objective, record: TrialRecord) -> str:
-    value = measured_figures(record.measured).get(objective.key)
-    return "" if value is None else objective.format(value)
 
 
 def print_profile(profile: Profile) -> None:

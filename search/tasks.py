@@ -58,6 +58,11 @@ class Task(ABC):
     def judge_file(self, target: Device, content: bytes, form: Form, dataset: Dataset) -> Judgement:
         """How the file that ships of a form fares."""
 
+    def mistakes(self, logits: np.ndarray, split: Split) -> float:
+        """The share of a split's examples whose answers are wrong, each heard alone: to hold two files against each
+        other. ``logits`` are (n, classes)."""
+        return float((logits.argmax(1) != split.labels).mean())
+
     @abstractmethod
     def refuse_device(self, target: Device) -> None:
         """Raise :class:`UserError` for a device on which no model of this task can run."""
@@ -80,7 +85,7 @@ class Classification(Task):
 
     def judge_file(self, target: Device, content: bytes, _form: Form, dataset: Dataset) -> Judgement:
         def error(split: Split) -> float:
-            return float((target.run(content, split.features).argmax(1) != split.labels).mean())
+            return self.mistakes(target.run(content, split.features), split)
 
         return Judgement({"error": error(dataset.validation), "test_error": error(dataset.test)})
 
@@ -133,6 +138,9 @@ class Transcription(Task):
 
     def judge_file(self, target: Device, content: bytes, _form: Form, dataset: Dataset) -> Judgement:
         return judge_transcripts(lambda features: target.run(content, features), dataset)
+
+    def mistakes(self, logits: np.ndarray, split: Split) -> float:
+        return token_error(lambda _features: logits, split)
 
     def refuse_device(self, target: Device) -> None:
         pass

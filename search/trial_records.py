@@ -11,12 +11,17 @@ from ..spaces.space import Candidate
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord
 
 BEGINNING_KEY, CURVE_KEY, LOSSES_KEY, END_KEY = "beginning", "curve", "losses", "end"
-MEASURED_KEY = "repareto.measured."
+MEASURED_KEY, REPEATS_KEY = "repareto.measured.", "repareto.repeats."
 
 
 def measured_key(number: int, network: int | None = None) -> str:
     """Return the study's attribute with what a trial's model, or one of its networks, was measured to cost."""
     return f"{MEASURED_KEY}{number}" + ("" if network is None else f".{network}")
+
+
+def repeats_key(number: int) -> str:
+    """Return the study's attribute with the errors of a trial's candidate on other seeds."""
+    return f"{REPEATS_KEY}{number}"
 
 
 def record_of(trial: FrozenTrial, attributes: Mapping[str, Any]) -> TrialRecord:
@@ -40,6 +45,7 @@ def record_of(trial: FrozenTrial, attributes: Mapping[str, Any]) -> TrialRecord:
         measurement=measurement,
         measured=attributes.get(measured_key(trial.number), {}),
         measured_networks={number: profile for number, profile in measured.items() if number is not None and profile},
+        repeats=tuple(attributes.get(repeats_key(trial.number), ())),
         feasible=state is not State.FAILED and all(value <= 0 for value in constraints.values()),
         losses=tuple(Loss(*loss) for loss in trial.user_attrs.get(LOSSES_KEY, ())),
         started=beginning["started"],

@@ -13,26 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ray import tune
+from torch import nn
 
-from ..spaces.distillation import SELF, TEACHER, Distillation
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
 from ..spaces.sparsity.space import Sparsity
 from ..trainers.data.front_ends import Datasets
-from ..trainers.distillation import SELF_SCHEDULE, distiller_of
 from ..trainers.judgement import Judgement
-from ..trainers.sparsity import sparsifier_of
-from ..trainers.sparsity.schedule import Gradual
 from ..trainers.supervised import SupervisedTrainer, TrainingConfig, TrainingDivergedError
 from .checkpoints import Checkpoints
 from .exits.bounds import Bounds
 from .files import MEASUREMENT, WEIGHTS, Files, model_folder, seal, trial_folder
+from .lineage import Relative, begin_as_relative
 from .patience import GoneError
 from .records import EpochPoint, Measurement
 from .sampling import candidate_seed
 from .shipping import Shipping
 from .tasks import task_of
-from .teacher import has_teacher, teacher_of
+from .teacher import has_teacher
+from .training import begin_training
 
 if TYPE_CHECKING:
     from .devices.base import Device
@@ -49,6 +48,8 @@ class Job:
     seed: int
     threads: int
     epoch_timeout_seconds: float = math.inf
+    inherits: bool = False
+    """Whether candidates begin with the weights of finished relatives."""
     device: str = "cpu"
     """A torch device; the backend sets it by the resources that a trial gets."""
     target: Device | None = None
@@ -73,6 +74,8 @@ class CandidateTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._number: int = new_config["number"]
         self._candidate = Candidate.from_json(new_config["candidate"])
+        self._relatives = [Relative.from_json(fields) for fields in json.loads(new_config.get("relatives", "[]"))]
+        self._inherited: dict[str, int] = {}
         self._dataset = self._datasets.of(self._candidate.front_end())
         self._curve: list[EpochPoint] = []
         self._notes: list[str] = []
@@ -131,7 +134,11 @@ class CandidateTrainable(tune.Trainable):
             epoch = trainer.train_epoch()
             error = self._task.validation_error(trainer.model, self._dataset, self._job.device)
             self._curve.append(EpochPoint(error, epoch.loss, epoch.seconds))
-            state = {"trainer": trainer.state_dict(), "curve": [list(point) for point in self._curve]}
+            state = {
+                "trainer": trainer.state_dict(),
+                "curve": [list(point) for point in self._curve],
+                "inherited": self._inherited,
+            }
             self._checkpoints.save(trainer.epoch, state)
         # The whole curve, for a driver that was killed may not have heard of the last epochs. As text, for Ray
         # flattens what it can.
@@ -153,29 +160,25 @@ class CandidateTrainable(tune.Trainable):
         return document["result"] if document.get("identity") == self._identity else None
 
     def _start(self) -> SupervisedTrainer:
-        job, dataset = self._job, self._dataset
-        distillation = Distillation.of(self._candidate)
-        distiller = None
-        if distillation is not None:
-            # Before anything is drawn for the candidate: a teacher that is lost is trained again.
-            teacher = teacher_of(job, dataset, self._notes.append) if distillation.source == TEACHER else None
-            distiller = distiller_of(distillation, teacher)
-        seed = candidate_seed(job.seed, self._number)
-        torch.manual_seed(seed)
-        model = job.space.build(self._candidate, dataset.input_shape, len(dataset.labels))
-        config = job.training.overridden(self._candidate.training())
-        sparsity = Sparsity.of(self._candidate.sparsity())
-        learns_from_itself = distillation is not None and distillation.source == SELF
-        schedule = SELF_SCHEDULE if learns_from_itself else Gradual()
-        sparsifier = None if sparsity is None else sparsifier_of(sparsity, schedule)
-        trainer = SupervisedTrainer(
-            model, dataset, config, seed=seed, device=job.device, sparsifier=sparsifier, distiller=distiller
-        )
+        seed = candidate_seed(self._job.seed, self._number)
+        trainer = begin_training(self._job, self._candidate, self._dataset, seed, self._notes.append)
         saved = self._checkpoints.newest(self._notes.append)
-        if saved is not None:
-            trainer.load_state_dict(saved["trainer"])
-            self._curve = [EpochPoint(*point) for point in saved["curve"]]
+        if saved is None:
+            self._inherit(trainer.model)
+            return trainer
+        trainer.load_state_dict(saved["trainer"])
+        self._curve = [EpochPoint(*point) for point in saved["curve"]]
+        self._inherited = saved.get("inherited", {})
         return trainer
+
+    def _inherit(self, model: nn.Module) -> None:
+        """Give an untrained model the weights of its nearest relative, where it has one."""
+        job = self._job
+        relative = begin_as_relative(
+            model, self._relatives, job.space, job.study_folder, self._dataset, self._notes.append
+        )
+        if relative is not None:
+            self._inherited = {"trial": relative.number, "epochs": relative.epochs}
 
     def _measure(self, trainer: SupervisedTrainer) -> Measurement:
         job = self._job
@@ -213,7 +216,9 @@ class CandidateTrainable(tune.Trainable):
             profile = asdict(self._task.form(shipped.fused, self._dataset.input_shape).profile(job.target))
         return Measurement(
             figures=shipped.judged.figures,
-            details=shipped.judged.details | ({} if shipped.kept is None else {"sparsity": {"kept": shipped.kept}}),
+            details=shipped.judged.details
+            | ({} if shipped.kept is None else {"sparsity": {"kept": shipped.kept}})
+            | ({"inherited": self._inherited} if self._inherited else {}),
             profile=profile,
             fusion=asdict(shipped.fusion),
             seed=shipping.seed,
@@ -233,6 +238,16 @@ class CandidateTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see :meth:`save_checkpoint`."""
+
+
+def train_whole(job: Job, datasets: Datasets, config: dict[str, Any]) -> dict[str, Any]:
+    """Train a candidate to its end outside Ray Tune, and return the last result of :meth:`CandidateTrainable.step`."""
+    # Without Tune's own beginnings, its folders and loggers.
+    trainable = CandidateTrainable.__new__(CandidateTrainable)
+    trainable.setup(config, job, datasets)
+    while not (result := trainable.step()).get("done"):
+        pass
+    return result
 
 
 @contextmanager

@@ -30,13 +30,12 @@ def inherit(block: BranchedConv, fused: KernelAndBias, inputs: Tensor) -> None:
     go on as different ones. Raises ValueError for a block without a full-size branch, which cannot hold every kernel,
     and for a kernel of another shape.
     """
-    kernel_size = block.shape.kernel_size
     branches = [branch for branch in block.branches if isinstance(branch, Branch)]
-    full = (branch for branch in branches if isinstance(branch, ConvBranch) and branch.kernel_size == kernel_size)
-    main = next(full, None)
+    main = full_size_branch(block)
     if main is None:
         raise ValueError(f"{block.topology}: has no full-size convolution, so it cannot hold every kernel")
-    expected = (block.shape.out_channels, block.shape.in_channels // block.shape.groups, *kernel_size)
+    shape = block.shape
+    expected = (shape.out_channels, shape.in_channels // shape.groups, *shape.kernel_size)
     if tuple(fused.kernel.shape) != expected:
         raise ValueError(f"a kernel of shape {tuple(fused.kernel.shape)}, expected {expected}")
     padded = F.pad(inputs, block.shape.pad_amounts)
@@ -51,6 +50,12 @@ def inherit(block: BranchedConv, fused: KernelAndBias, inputs: Tensor) -> None:
     main.conv.weight.copy_(shares.reshape(main.conv.weight.shape))
     _normalise_nothing(main, padded)
     main._by_copy(main.norm.bias)[:, 0].add_(_by_group(bias, block))
+
+
+def full_size_branch(block: BranchedConv) -> ConvBranch | None:
+    """Return the branch that can hold every kernel of a block; None where it has none."""
+    found = (branch for branch in block.branches if isinstance(branch, ConvBranch))
+    return next((branch for branch in found if branch.kernel_size == block.shape.kernel_size), None)
 
 
 def _by_group(channels_first: Tensor, block: BranchedConv) -> Tensor:

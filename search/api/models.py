@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..enroll import Enrolled
     from ..exits.personalize import Personalised
     from ..exits.runner import Answer
+    from ..importing import Imported
     from ..profiles import Report
     from ..pruning.origin import Origin
     from ..pruning.prune import Pruned
@@ -41,6 +45,53 @@ def profile(
     from ..profiles import report_on, subject_and_device
 
     return report_on(*subject_and_device(model, device, list(overrides), say), measure)
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model of one's own: fused and compared, profiled, and what was written of it."""
+
+    imported: Imported
+    """``fused``, the module, and ``report``, how its outputs compare with those of what was given."""
+    profiled: Report
+    manifest: Mapping[str, Any] | None
+    """Of the package; None where none was asked for."""
+
+
+def import_model(
+    model: str | nn.Module,
+    input_shape: Sequence[int],
+    *,
+    device: str = "host-onnxruntime",
+    out: str | Path | None = None,
+    labels: Sequence[str] = (),
+    samples: str | Path | None = None,
+    formats: Sequence[str] = (),
+    force: bool = False,
+) -> ImportedModel:
+    """Fuse a PyTorch model of one's own, compare and profile it, and write it as a package where ``out`` says.
+
+    ``model`` is a module, or ``"FILE.py:function"``, whose function returns one; it gives a row of logits for each
+    input of ``input_shape``. ``samples`` is a ``.npy`` file of features, or a ``.npz`` with ``labels``, for the ranges
+    of int8 files and to check on; ``labels`` name the outputs, ``formats`` are written beside ``device``'s own.
+
+    Raises :class:`UserError` for what cannot be fused or run, and for a folder that is there (unless ``force``).
+    """
+    from ..devices import targets
+    from ..importing import export_of_imported, fused_model, read_samples
+    from ..packaging.package import Extras, refuse_existing, write_export
+    from ..profiles import Subject, report_on
+
+    if out is not None:
+        refuse_existing(Path(out), force=force)
+    target = targets.device(device)
+    known = None if samples is None else read_samples(Path(samples), tuple(input_shape))
+    imported = fused_model(model, input_shape)
+    report = report_on(Subject(imported.origin, imported.form.graph()), target)
+    if out is None:
+        return ImportedModel(imported, report, None)
+    package = export_of_imported(imported, target, labels, known, report.profile)
+    return ImportedModel(imported, report, write_export(package, Path(out), Extras(tuple(formats))))
 
 
 def prune(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...spaces.errors import UserError
 from ...spaces.imports import make_importable
 from ..addresses import default_store, ledger_address
 from ..config import Config, ConfigFile
@@ -74,9 +75,9 @@ class OpenStudy:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the front as JSON types: objectives, how many trials ended how, and each member with all it has."""
-        from ..tables import front_data
+        from ..front_table import front_data
 
-        return front_data(self.results, self.name)
+        return front_data(self.results, self.name, self.facts.error_examples)
 
     def page(self) -> str:
         """Return the interactive page of the front as HTML that loads nothing."""
@@ -101,7 +102,11 @@ class OpenStudy:
         bounds: Mapping[str, str] | None = None,
         knee: bool = False,
         weights: str | None = None,
+        retrain: int | None = None,
+        seeds: int = 1,
+        formats: Sequence[str] = (),
         sparse_weights: bool = False,
+        without_data: bool = False,
         force: bool = False,
         say: Say = print,
     ) -> dict[str, Any]:
@@ -109,24 +114,38 @@ class OpenStudy:
 
         It is ``trial``, at its ``operating_point`` where it has several, or else of the members of the front that
         hold all budgets and ``bounds``, such as ``{"latency": "2ms"}``: the most accurate one, the ``knee``, or the
-        best by ``weights``, such as ``"error=2,latency=1"``.
+        best by ``weights``, such as ``"error=2,latency=1"``. With ``retrain`` it is trained again for so many epochs
+        from so many ``seeds``, of which the best ships. ``formats`` are written beside those that are always there,
+        such as ``"tflite-int8"``; all are checked on the study's data, or ``without_data`` on made-up inputs.
 
-        Raises :class:`UserError` for a trial that has no model, bounds that none holds, and a folder that is there
-        (unless ``force``).
+        Raises :class:`UserError` for a trial that has no model, bounds that none holds, a file that answers otherwise
+        than torch, and a folder that is there (unless ``force``).
         """
+        if retrain is not None and without_data:
+            raise UserError("--without-data: --retrain needs the study's data (leave one of them out)")
         from ..choose import choose
-        from ..export import export_trial, told_latency
+        from ..export import Retraining, export_retrained, export_trial, told_latency
         from ..finish import register
+        from ..packaging.package import Extras
         from ..weighing import worth_by
 
         self.make_importable()
         config, results = self.config, self.results
         worth = worth_by(results.objectives, knee_of_front=knee, weights=weights)
         record = choose(results, number=trial, point=operating_point, bounds=self.bounds(bounds or {}), worth=worth)
-        manifest = export_trial(self.ledger, config, record, Path(out), force=force, sparse_weights=sparse_weights)
+        extras = Extras(tuple(formats), sparse_weights)
+        if retrain is None:
+            manifest = export_trial(
+                self.ledger, config, record, Path(out), force=force, extras=extras, with_data=not without_data, say=say
+            )
+        else:
+            again = Retraining(retrain, seeds)
+            manifest = export_retrained(
+                self.ledger, config, record, Path(out), again, force=force, extras=extras, say=say
+            )
         point = f", operating point {manifest['operating_point']}," if "operating_point" in manifest else ""
         say(f"wrote trial {record.number}{point} to {out}: {told_latency(manifest)}")
-        say(register(self.ledger, config, record, Path(out) / "model.onnx"))
+        say(register(self.ledger, config, record, Path(out)))
         return manifest
 
     def bounds(self, more: Mapping[str, str]) -> list[Budget]:

@@ -28,7 +28,7 @@ def search(
     """Run a search, or continue it: the same command again goes on where the study stands."""
     from ..addresses import options_of
     from ..api.study import run_search
-    from ..tables import print_front
+    from ..front_table import print_front
     from ..units import parse_quantity
 
     try:
@@ -37,7 +37,7 @@ def search(
         raise UserError(f"--time-budget {error}") from error
     study = run_search(config, overrides=set_ or [], trials=trials, time_budget=time_budget, say=say)
     assert study.outcome is not None
-    print_front(study.outcome.results)
+    print_front(study.outcome.results, study.facts.error_examples)
     if study.outcome.unfinished:
         say(f"{study.outcome.unfinished}: the same command goes on from here")
     say(f"look at it:  {study.config.tracking or f'repareto ui{options_of(study.config)}'}")
@@ -128,9 +128,9 @@ def front(
     if json:
         print_json(opened.as_dict())
     elif html is None:
-        from ..tables import print_front
+        from ..front_table import print_front
 
-        print_front(opened.results)
+        print_front(opened.results, opened.facts.error_examples)
 
 
 def _on_cluster(address: str, command: str, study: str, store: str | None, ledger_url: str | None, *flags: str) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..records import State, TrialRecord
+from ..records import State, TrialRecord, error_of
 from .surrogate import to_scale
 
 FEWEST_CURVES = 4
@@ -32,7 +32,7 @@ class Observer:
         """``reference`` is that of the error."""
         self._reference = reference
         finished = [record for record in records if record.state is State.FINISHED]
-        errors = [record.measurement.figures["error"] for record in finished if record.measurement is not None]
+        errors = [error_of(record) for record in finished]
         self._curves = [record.curve for record in finished]
         self._ends = self._scaled(errors)
         self._by_number = dict(zip((record.number for record in finished), self._ends.tolist(), strict=True))

@@ -8,6 +8,7 @@ the seed, the number of the trial and what is known of the others, so a driver t
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...spaces.errors import first_line
 from ...spaces.space import Candidate, SearchSpace
 from ..devices.profile import Profile
 from ..objectives import Budget, Objective, budget_excesses
@@ -27,15 +29,18 @@ from .outlook import FITTED, Known, Outlook, chosen_trials, features_of
 from .pool import children, random_candidates
 from .surrogate import fitted_kernel
 
+logger = logging.getLogger("repareto")
+
 STARTUP_TRIALS = 5
-"""That differ as much as possible, before gains decide."""
+"""That stand for as much of the space as possible, before gains decide."""
 SCOUTS = 64
 """Random candidates that are built once, at the beginning: they show what costs depend on."""
 DRAWN, BRED = 128, 192
 """Candidates a proposal whose costs are guessed: random ones, and children of the front."""
-BUILT = 8
-"""Of those, how many are built in each of two rounds; the second looks around the best of the first."""
+ROUNDS, BUILT = 4, 4
+"""How many of those are built in each round; all but the first look around the best so far."""
 PARENTS = 4
+"""Of the best built so far, around which the next round looks."""
 FEWEST_FITTED = 3
 """Trials trained in full, before which nothing is guessed."""
 GROWTH = 1.25
@@ -68,6 +73,8 @@ class FrontierProposer:
         self._scouts: list[Known] | None = None
         self._trials: list[Known] = []
         self._tried: set[Candidate] = set()
+        self._costs: CostGuess | None = None
+        self._told_of_unbuildable = False
         self._kernel: Any = None
         self._kernel_trials = 0
 
@@ -95,7 +102,7 @@ class FrontierProposer:
         if outlook is None:
             known = [scout for scout in scouts if self._excess(scout.figures) <= 0]
             if known:
-                return known[self._most_different(known)].candidate
+                return known[self._most_telling(known)].candidate
             # None fits, or there are fewer than the startup needs: any candidate tells something.
             return next(iter(self._fresh([], DRAWN, 0, rng)), None)
         known = scouts + self._promising(outlook, results, rng)
@@ -118,25 +125,35 @@ class FrontierProposer:
         for candidate, row in zip(candidates, self._encode(candidates), strict=True):
             try:
                 known.append(Known(candidate, profile_figures(asdict(self._appraise(candidate))), row))
-            except Exception:
+            except Exception as error:
                 # A space is its author's code; where nothing can be built, the study says so.
-                continue
+                self._tell_of_unbuildable(candidate, error)
         return known
+
+    def _tell_of_unbuildable(self, candidate: Candidate, error: Exception) -> None:
+        """Say once that candidates are passed over: a space that raises may have a mistake in it."""
+        if not self._told_of_unbuildable:
+            self._told_of_unbuildable = True
+            logger.warning(
+                "space %s: candidates that cannot be built are passed over; the first: %s: %s (%s)",
+                self._space.name, type(error).__name__, first_line(error), candidate.to_json(),
+            )  # fmt: skip
 
     def _excess(self, figures: Mapping[str, float]) -> float:
         """Return by how much the most exceeded budget is, as a share; the budgets are kept where it is <= 0."""
         return max(budget_excesses(self._budgets, figures).values(), default=0.0)
 
-    def _most_different(self, known: Sequence[Known]) -> int:
-        """Return the place of the one that is farthest from all that were tried, the first where none was."""
-        tried = [trial for trial in self._trials if trial.figures]
-        if not tried:
-            return 0
-        features = features_of([*known, *tried])
+    def _most_telling(self, known: Sequence[Known]) -> int:
+        """Return the place of the one that brings all of them nearest to what was tried.
+
+        Their middle is the first. Those that differ most from what was tried would all lie in corners of the space.
+        """
+        features = features_of([*known, *(trial for trial in self._trials if trial.figures)])
         features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
-        ours, theirs = features[: len(known)], features[len(known) :]
-        nearest = np.linalg.norm(ours[:, None] - theirs[None], axis=2).min(axis=1)
-        return int(np.argmax(nearest))
+        distances = np.linalg.norm(features[: len(known), None] - features[None], axis=2)
+        among, tried = distances[:, : len(known)], distances[:, len(known) :]
+        left = np.minimum(among, tried.min(axis=1, initial=among.max())[:, None])
+        return int(np.argmin(left.sum(axis=0)))
 
     def _fresh(self, parents: Sequence[Candidate], drawn: int, bred: int, rng: random.Random) -> list[Candidate]:
         """Return candidates that were never tried, without building them."""
@@ -145,25 +162,30 @@ class FrontierProposer:
 
     def _promising(self, outlook: Outlook, results: Results, rng: random.Random) -> list[Known]:
         """Return built candidates that are better than most of hundreds of others, as far as one can tell unbuilt."""
-        informed = [known for known in (*self._all_scouts(), *self._trials) if known.figures]
-        informed = informed[:SCOUTS] + informed[SCOUTS:][-FITTED:]
-        if not informed:
+        scouts = self._all_scouts()
+        if not scouts:
             return []
-        guess = CostGuess(np.array([known.row for known in informed]), [known.figures for known in informed])
+        if self._costs is None:
+            self._costs = CostGuess(*_rows_and_figures(scouts))
+        informed = [*scouts, *[trial for trial in self._trials if trial.figures][-FITTED:]]
+        built: list[Known] = []
+        fresh = self._fresh([record.candidate for record in results.front], DRAWN, BRED, rng)
+        for _ in range(ROUNDS):
+            self._costs.know(*_rows_and_figures(informed + built))
+            known = {one.candidate for one in built}
+            built += self._most_promising(outlook, [candidate for candidate in fresh if candidate not in known])
+            around = [built[place].candidate for place in self._best(outlook, built, PARENTS)]
+            fresh = self._fresh(around, 0, BRED // 2, rng)
+        return built
 
-        def best_of(candidates: list[Candidate]) -> list[Known]:
-            if not candidates:
-                return []
-            rows = self._encode(candidates)
-            unbuilt = [Known(*each) for each in zip(candidates, guess(rows), rows, strict=True)]
-            return self._built([unbuilt[place].candidate for place in self._best(outlook, unbuilt, BUILT)])
-
-        parents = [record.candidate for record in results.front]
-        built = best_of(self._fresh(parents, DRAWN, BRED, rng))
-        known = {one.candidate for one in built}
-        around = [built[place].candidate for place in self._best(outlook, built, PARENTS)]
-        nearby = self._fresh(around, 0, BRED // 2, rng)
-        return built + best_of([candidate for candidate in nearby if candidate not in known])
+    def _most_promising(self, outlook: Outlook, candidates: Sequence[Candidate]) -> list[Known]:
+        """Return the best by guessed costs, built."""
+        if not candidates:
+            return []
+        assert self._costs is not None
+        rows = self._encode(candidates)
+        unbuilt = [Known(*each) for each in zip(candidates, self._costs(rows), rows, strict=True)]
+        return self._built([unbuilt[place].candidate for place in self._best(outlook, unbuilt, BUILT)])
 
     def _best(self, outlook: Outlook, known: Sequence[Known], count: int) -> list[int]:
         """Return the places of so many at most, the best first."""
@@ -190,3 +212,7 @@ class FrontierProposer:
             self._kernel = fitted_kernel(first.features[places], first.scaled[places])
             self._kernel_trials = count
         return Outlook(self._kernel, trials, results, self._objectives, self._reference)
+
+
+def _rows_and_figures(known: Sequence[Known]) -> tuple[np.ndarray, list[Mapping[str, float]]]:
+    return np.array([one.row for one in known]), [one.figures for one in known]

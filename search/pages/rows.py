@@ -12,13 +12,12 @@ from typing import Any
 
 from ..facts import StudyFacts
 from ..headline import headline
+from ..noise import error_interval
 from ..objectives import Objective
-from ..records import State, TrialRecord, at_point, measured_figures, point_of, profile_figures
+from ..records import State, TrialRecord, at_point, error_of, measured_figures, point_of, profile_figures
 from ..results import Results
 from .document import Group
 
-CONFIDENCE_DEVIATIONS = 1.645
-"""Of nine of ten, as the intervals of estimates are."""
 FRONT, FULL, STOPPED, OVER, RUNNING = range(5)
 GROUPS = (
     Group("front", "#c0392b", 1.0, 6, 0.9),
@@ -65,7 +64,11 @@ class Row:
     def figure(self, objective: Objective) -> float | None:
         """What is known of an objective: of a trial without an end its last epoch's error and what was profiled."""
         if self.record.measurement is not None:
-            return self.record.measurement.figures.get(objective.key)
+            return (
+                error_of(self.record)
+                if objective.name == "error"
+                else self.record.measurement.figures.get(objective.key)
+            )
         if objective.known_key is None:
             return self.record.curve[-1].error if self.record.curve else None
         return self._figures.get(objective.known_key)
@@ -76,7 +79,7 @@ class Row:
         if self.record.measurement is None or value is None:
             return None
         if objective.name == "error":
-            return None if facts.error_examples is None else share_interval(value, facts.error_examples)
+            return error_interval(self.record, facts.error_examples)
         figure = self.record.profile.get(objective.key)
         if not figure or figure.get("low") is None:
             return None
@@ -86,14 +89,6 @@ class Row:
 def trial_name(record: TrialRecord) -> str:
     """Return a trial's number and what tells it from others."""
     return f"#{record.number} {headline(dict(record.candidate.items_sorted))}"
-
-
-def share_interval(share: float, examples: int) -> tuple[float, float]:
-    """Return between what a share of so many examples lies in nine cases of ten, by Wilson's score interval (1927)."""
-    square = CONFIDENCE_DEVIATIONS**2 / examples
-    middle = (share + square / 2) / (1 + square)
-    spread = (share * (1 - share) * square + square**2 / 4) ** 0.5 / (1 + square)
-    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 def rows_of(results: Results) -> list[Row]:

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from ..facts import StudyFacts
+from ..noise import RIVALS_TOLD, rivals
 from ..objectives import Objective
 from ..records import State
 from ..results import Results
@@ -43,7 +44,7 @@ def study_page(
         {"title": "Parameters and objectives", "charts": [{"kind": "parallel", "axes": list(range(len(axes)))}]},
         {"title": "Hypervolume", "charts": list(hypervolume_charts({facts.name: results}))},
         *_importance_section(importances),
-        *_table_section(rows, results.objectives),
+        *_table_section(rows, results.objectives, rivals(results, facts.error_examples)),
         *more,
     ]
     found = runs or {}
@@ -141,15 +142,22 @@ def _importance_section(importances: Importances) -> Iterator[Section]:
     yield {"title": "What mattered for each objective", "charts": [{"kind": "bars", "columns": columns, "rows": rows}]}
 
 
-def _table_section(rows: Sequence[Row], objectives: Sequence[Objective]) -> Iterator[Section]:
+def _table_section(
+    rows: Sequence[Row], objectives: Sequence[Objective], known: Mapping[int, tuple[int, ...]]
+) -> Iterator[Section]:
+    """The front's models, and with them which others each may be no better than."""
     members = [place for place, row in enumerate(rows) if row.is_on_front]
     figures = {place: [rows[place].figure(objective) or 0.0 for objective in objectives] for place in members}
     members.sort(key=figures.__getitem__)
     if members:
         cells = [
-            [rows[place].name, *(o.format(value) for o, value in zip(objectives, figures[place], strict=True))]
+            [
+                rows[place].name,
+                *(o.format(value) for o, value in zip(objectives, figures[place], strict=True)),
+                ", ".join(f"#{number}" for number in known[rows[place].record.number][:RIVALS_TOLD]),
+            ]
             for place in members
         ]
-        columns = ["model", *(objective.name.replace("_", " ") for objective in objectives)]
+        columns = ["model", *(objective.name.replace("_", " ") for objective in objectives), "within noise of"]
         table = {"kind": "table", "columns": columns, "rows": cells, "items": members}
         yield {"title": "Models of the front", "charts": [table]}

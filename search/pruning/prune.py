@@ -17,15 +17,18 @@ from ...spaces.sparsity.slicing import sliced_to_levels
 from ...spaces.sparsity.space import BLOCK, CHANNEL, HEAD, LARGEST_LEVEL, METHODS, NONE, SUPERNET, WEIGHT, Sparsity
 from ...trainers.data.dataset import Dataset
 from ...trainers.data.front_ends import Datasets
-from ...trainers.retraining import retrainer
+from ...trainers.pruning import pruning_trainer
 from ...trainers.supervised import TrainingConfig, TrainingDivergedError
 from ..config import Config
 from ..devices.profile import Profile
 from ..exits.bounds import Bounds
-from ..export import Export, refuse_existing, write_export
+from ..export import export_of
 from ..objectives import Budget
+from ..packaging.package import Export, Extras, refuse_existing, write_export
+from ..packaging.samples import Samples
 from ..parts import Parts
 from ..records import profile_figures
+from ..retraining import with_model
 from ..run import load_data, versions
 from ..shipping import Shipped, Shipping
 from ..sparse_weights.files import refuse_other_files
@@ -94,7 +97,7 @@ def prune(origin: Origin, asked: Asked, data: Mapping[str, Any], out: Path, *, f
     how = {"method": method, "granularity": granularity, "level": level, "target": asked.target, "epochs": epochs}
     about = {"pruned": [*origin.pruned, {**how, "before": before}]}
     export = _export(origin, parts, dataset, shipped, profile, about)
-    return Pruned(before, after, write_export(export, out, sparse_weights=asked.sparse_weights))
+    return Pruned(before, after, write_export(export, out, Extras(sparse_weights=asked.sparse_weights)))
 
 
 def _chosen(asked: Asked, target: Budget | float) -> tuple[str, str]:
@@ -156,7 +159,7 @@ def _trained(origin: Origin, sparsity: Sparsity, dataset: Dataset, training: Tra
     """Return a copy of the model after training in which it became sparse, unsliced."""
     assert origin.record.measurement is not None
     seed, device = origin.record.measurement.seed, _torch_device()
-    trainer = retrainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
+    trainer = pruning_trainer(origin.fused, dataset, training, sparsity, seed=seed, device=device)
     task = task_named(origin.data)
     for number in range(1, training.epochs + 1):
         try:
@@ -196,13 +199,7 @@ def _export(
     """What is written: the trial that the model is from, with the figures that it has now."""
     form = task_named(origin.data).form(shipped.fused, origin.input_shape)
     content = shipped.content or form.convert(parts.device, None, dataset.labels)
-    figures = {**_figures(profile), **shipped.judged.figures}
-    for objective in parts.config.parsed_objectives():
-        if objective.stand_in in figures:
-            figures.setdefault(objective.key, figures[objective.stand_in])
-    before = origin.record.measurement
-    assert before is not None
-    measurement = replace(before, figures=figures, fusion=asdict(shipped.fusion), details=dict(shipped.judged.details))
-    record = replace(origin.record, profile=asdict(profile), measurement=measurement, measured={})
+    record = with_model(origin.record, shipped, profile, parts.config.parsed_objectives())
     data = describe_data(Datasets.single(dataset))
-    return Export(form, parts.device, content, parts.config, record, data, versions(), about)
+    about = {**about, "versions": versions()}
+    return export_of(form, parts.device, content, parts.config, record, data, about, Samples.of(dataset))

@@ -157,6 +157,19 @@ def test_search_quality(tmp_path):
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
 
 
+def test_inheritance(tmp_path):
+    names = ("equal_own_third", "equal_own", "equal_total_third", "equal_total")
+    check_claims(publish("inheritance", tmp_path), *(f"inheritance.{name}" for name in names))
+
+
+def test_prune(tmp_path):
+    document = publish("prune", tmp_path)
+    others = ("gentle", "gentler", "at_once", "scratch", "scratch_long")
+    check_claims(document, *(f"prune.{other}_70" for other in others))
+    # What is compared ships alike.
+    assert len({row["parameters"] for row in document["rows"] if row["way"] != "dense"}) == 1
+
+
 def test_sparsity(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
     document = publish("sparsity", tmp_path)
@@ -232,6 +245,14 @@ def test_personalization(tmp_path):
     both = "labels and pseudo-labels"
     for own, tuned in zip(by_method[both], by_method[f"fine-tuning by {both}"], strict=True):
         assert 0 < own["macs"] < tuned["macs"] and 0 < own["memory_bytes"] < tuned["memory_bytes"]
+
+
+def test_formats(tmp_path):
+    document = publish("formats", tmp_path)
+    names = ("written", "float32_difference", "int8_difference", "int8_points_lost", "front_end_difference")
+    check_claims(document, *(f"formats.{name}" for name in names))
+    formats = [row["format"] for row in document["rows"] if "format" in row]
+    assert formats == ["onnx", "onnx-int8", "tflite", "tflite-int8", "executorch", "executorch-int8", "c"]
 
 
 def test_front(tmp_path):

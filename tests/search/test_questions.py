@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from repareto.search.config import ConfigFile
+from repareto.search.parts import Parts
 from repareto.search.questions import ask_all, config_text
 from repareto.spaces.errors import UserError
 
@@ -57,6 +58,15 @@ def test_every_answer_is_in_the_config(tmp_path: Path) -> None:
     assert config["device"] == "host-onnxruntime-int8"
     assert config["budgets"] == {"latency": "2ms", "peak_memory": "64KiB"}
     assert config["search"]["trials"] == 40
+
+
+def test_a_wake_word_listens_hop_by_hop(tmp_path: Path) -> None:
+    person = Person("wakeword", "hey you", "host-litert-int8", None, None, None)
+    config = written(tmp_path / "hey.yaml", person)
+    assert "Which word or words?" in person.asked
+    assert config["data"] == {"source": "wakeword", "word": "hey you"}
+    assert config["space"]["padding"] == "causal"
+    Parts(ConfigFile(tmp_path / "hey.yaml").validated())
 
 
 def test_a_device_that_claims_no_latency_has_none_as_objective(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from repareto.search.checkpoints import SLOTS
 from repareto.search.files import MEASUREMENT, Files, trial_folder
+from repareto.search.lineage import Lineage
 from repareto.search.ray_backend import StudyScheduler, StudySearcher, Trouble, loss_of
 from repareto.search.records import EpochPoint, Loss, State
 from repareto.spaces.errors import UserError
@@ -69,6 +70,15 @@ def test_trials_reach_the_study_with_all_their_epochs(lab, tmp_path: Path) -> No
     assert [record.number for record in study.results.records] == [0, 1]
     for record in study.results.records:
         assert [point.error for point in record.curve] == [lab.error(record.candidate, e) for e in range(1, 10)]
+
+
+def test_a_trial_is_told_of_its_relatives_where_candidates_inherit(lab, tmp_path: Path) -> None:
+    ray = Ray(lab.study(tmp_path, trials=2), tmp_path, lineage=Lineage(lab.space))
+    first = ray.start("a")
+    ray.train(lab, "a", first)
+    (relative,) = json.loads(ray.start("b")["relatives"])
+    assert json.loads(first["relatives"]) == []
+    assert relative == {"number": 0, "candidate": first["candidate"], "epochs": lab.epochs}
 
 
 def test_a_stopped_trial_stays_stopped(lab, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from repareto.search.config import Config
 from repareto.search.export import export_trial
 from repareto.search.files import study_folder
 from repareto.search.finish import complete_members
+from repareto.search.front_table import print_front
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget
 from repareto.search.parts import Parts
@@ -22,7 +23,6 @@ from repareto.search.records import Measurement, at_point, at_points, models_of,
 from repareto.search.results import Results
 from repareto.search.run import appraiser_for, load_data, make_proposer, new_header, read_results, write_view
 from repareto.search.study import Study
-from repareto.search.tables import print_front
 from repareto.search.tracking import connect_runs
 from repareto.search.worker import CandidateTrainable, Job
 from repareto.spaces.errors import UserError

@@ -10,17 +10,17 @@ from repareto.search.devices.memory import MemoryPlan
 from repareto.search.devices.profile import Figure
 from repareto.search.devices.report.advice import Advice
 from repareto.search.devices.report.layers import Layer
+from repareto.search.front_table import front_data, print_front
 from repareto.search.records import State
 from repareto.search.tables import (
-    front_data,
     print_advice,
     print_calibration,
     print_devices,
-    print_front,
     print_layers,
     print_peak,
     print_profile,
 )
+from repareto.spaces.space import Candidate
 
 
 @pytest.fixture
@@ -73,6 +73,19 @@ def test_the_table_for_people(results, capsys: pytest.CaptureFixture[str], monke
     ]  # fmt: skip
     assert "123.4 us" in rows[1]
     assert "5 trained (1 stopped early, 1 failed), 1 rejected before training; hypervolume 0." in text
+
+
+def test_the_table_says_which_members_are_sparse(
+    lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    dense, sparse = lab.record(0, 0.1, 2000), lab.record(1, 0.2, 1000)
+    print_front(lab.results(dense))
+    assert "sparse" not in capsys.readouterr().out
+    values = {"sparsity.method": "l0", "sparsity.level": 0.613}
+    print_front(lab.results(dense, replace(sparse, candidate=Candidate.of("repcnn", values))))
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if " % " in line]
+    assert [row[5].strip() for row in rows] == ["", "61 %"]
 
 
 def test_the_table_of_no_trials(lab, capsys: pytest.CaptureFixture[str]) -> None:

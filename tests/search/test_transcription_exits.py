@@ -86,7 +86,7 @@ def test_predict_hears_a_file_in_full(searched: Searched, tmp_path: Path) -> Non
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "export"), str(recording), "--json"])
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
-    assert set(answer) == {"file", "label", "probability", "exit"} and answer["exit"] in (1, 2)
+    assert set(answer) == {"file", "label", "probability", "exit", "exits"} and answer["exit"] in (1, 2)
     assert set(answer["label"].split()) <= {"high", "low"}
     with pytest.raises(UserError, match=r"long.wav: is 2.5 s long, and the model hears 1.3\d* s \(cut it there\)"):
         CliRunner().invoke(app, ["predict", str(tmp_path / "export"), str(long)], catch_exceptions=False)

@@ -68,6 +68,21 @@ def test_a_trial_to_its_end(dataset, tmp_path):
     assert not any("running_mean" in name for name in weights)
 
 
+def test_a_child_begins_where_its_parent_ended_and_tells_of_it_after_an_interruption(dataset, tmp_path):
+    train(worker(dataset, tmp_path))
+    relative = {"number": 3, "candidate": SPACE.middle().to_json(), "epochs": 7}
+    child, scratch = (worker(dataset, tmp_path, number=number) for number in (4, 5))
+    child.reset_config(
+        {"number": 4, "candidate": SPACE.middle().to_json(), "relatives": json.dumps([relative])},
+    )
+    first, of_scratch = (json.loads(trainable.step()["curve"])[0][0] for trainable in (child, scratch))
+    assert first < of_scratch
+    # Another worker goes on, with whom it began is in the checkpoint.
+    measurement = json.loads(train(worker(dataset, tmp_path, number=4))[-1]["measurement"])
+    assert measurement["details"]["inherited"] == {"trial": 3, "epochs": 7}
+    assert measurement["epochs"] == 3
+
+
 def test_a_quantised_model_is_scored_as_it_ships(dataset, tmp_path):
     target = HostOnnxRuntimeInt8()
     result = train(worker(dataset, tmp_path / "int8", target=target))[-1]

@@ -85,7 +85,7 @@ def test_workers_that_run_are_not_sent_to_one_place(lab) -> None:
     assert len({record.candidate["width"] for record in running}) > 2
 
 
-def test_a_candidate_that_cannot_be_built_is_passed_over(lab) -> None:
+def test_a_candidate_that_cannot_be_built_is_passed_over_and_told_of_once(lab, caplog) -> None:
     def appraise(candidate):
         if candidate["form"] == "deep":
             raise RuntimeError("too deep")
@@ -94,3 +94,7 @@ def test_a_candidate_that_cannot_be_built_is_passed_over(lab) -> None:
     study = lab.study(None, trials=10, sampler="frontier", appraise=appraise)
     lab.drive(study)
     assert {record.candidate["form"] for record in study.results.records} == {"plain"}
+    (told,) = (record.getMessage() for record in caplog.records if record.name == "repareto")
+    assert told.startswith(
+        "space toy: candidates that cannot be built are passed over; the first: RuntimeError: too deep"
+    )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from repareto.search.facts import StudyFacts
+from repareto.search.noise import share_interval
 from repareto.search.objectives import objective
 from repareto.search.pages.rows import (
     FRONT,
@@ -23,7 +24,6 @@ from repareto.search.pages.rows import (
     as_json,
     front_table,
     rows_of,
-    share_interval,
     trials_table,
 )
 from repareto.search.records import State

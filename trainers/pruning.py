@@ -15,7 +15,7 @@ EXAMPLES = 512
 """Of the training split, for the statistics of its normalisations, which were folded in."""
 
 
-def retrainer(
+def pruning_trainer(
     fused: nn.Module, dataset: Dataset, training: TrainingConfig, sparsity: Sparsity, *, seed: int, device: str = "cpu"
 ) -> SupervisedTrainer:
     """Return a trainer of a copy of a fused network, which becomes sparse; the network is left as it was.
