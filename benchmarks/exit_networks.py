@@ -125,7 +125,7 @@ def processor_us(runs: Sequence[Callable[[], Any]], count: int, rounds: int = RO
     return least
 
 
-def times_us(fused: nn.Module, data: Dataset, runs: int) -> tuple[float, tuple[float, ...]]:
+def times_us(fused: nn.Module, data: Dataset, runs: int, rounds: int = ROUNDS) -> tuple[float, tuple[float, ...]]:
     """Return the time of the network without exits, and the time up to each exit in stages of their own."""
     inputs = torch.from_numpy(data.test.features[:8].copy()).float()
     files = []
@@ -140,5 +140,5 @@ def times_us(fused: nn.Module, data: Dataset, runs: int) -> tuple[float, tuple[f
         calls.append(lambda session=session, feed=feed: session.run(None, feed))
         if len(calls) > 1:
             x = session.run(None, feed)[0]
-    plain, *stages = processor_us(calls, runs)
+    plain, *stages = processor_us(calls, runs, rounds)
     return plain, tuple(np.cumsum(stages).tolist())

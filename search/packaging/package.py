@@ -178,9 +178,10 @@ def _write_program(model: nn.Module, inputs: torch.Tensor, checker: Checker, pat
 def _checked_file(export: Export, checker: Checker) -> dict[str, Any]:
     """Check the file of the search's own device, where it is another than the ONNX file that is always there."""
     form, target = export.form, export.target
-    name, answers = form.file_name(target), form.answers(target, export.content)
+    name = ", ".join(form.files(target, export.content))
     if name == "model.onnx":
         return {}
+    answers = form.answers(target, export.content)
     if target.quantises and "test_error" in export.facts:
         is_scored_alike = form.stream is None and not isinstance(form, ExitForm) and checker.has_all
         scored = export.facts["test_error"] if is_scored_alike else None

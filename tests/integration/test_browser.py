@@ -14,6 +14,7 @@ from tests.integration.browser import chromium, needs_chromium
 from tests.integration.commands import REPARETO, environment
 
 pytestmark = needs_chromium
+WITHOUT_ASSISTANT = {"x": 0, "y": 0, "width": 1180, "height": 840}
 
 
 @pytest.fixture
@@ -40,13 +41,13 @@ def ui(finished_study):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Where screenshots go: a folder that ``make gallery`` names takes them for the documents."""
+    """Where the screenshot for the documents goes: a folder that ``make gallery`` names."""
     folder = Path(os.environ.get("REPARETO_PICTURES", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, pictures):
+def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, pictures, tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
@@ -64,7 +65,7 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, pictures):
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
         for member in members:
             assert page.locator(f'a[href*="{member.info.run_id}"]', has_text=member.info.run_name).count()
-        page.screenshot(path=pictures / "mlflow_run.png")
+        page.screenshot(path=pictures / "mlflow_run.png", clip=WITHOUT_ASSISTANT)
         page.get_by_role("tab", name="Artifacts").click(timeout=60_000)
         page.get_by_text("front.html").first.click(timeout=60_000)
         frame = page.frame_locator("iframe")
@@ -80,7 +81,7 @@ def test_the_front_is_seen_in_the_mlflow_ui(ui, finished_study, pictures):
         assert address.rsplit("/", 1)[1] in {member.info.run_id for member in members}
         frame.locator("input#run").click()
         assert watched.complaints == []
-        page.screenshot(path=pictures / "mlflow_front.png")
+        page.screenshot(path=tmp_path / "front.png")
         page.get_by_text("trials.json").first.click(timeout=60_000)
         page.get_by_text("on_front", exact=True).first.wait_for(timeout=60_000)
-        page.screenshot(path=pictures / "mlflow_table.png")
+        page.screenshot(path=tmp_path / "table.png")
