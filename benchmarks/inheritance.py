@@ -30,7 +30,7 @@ from .report import Claim, arguments, over, publish
 
 SEEDS = 3
 PARENT: dict[str, Any] = {
-    "width1": 16, "width2": 16, "blocks": 1, "kernel": 5, "stride": 2, "topology": "1conv",
+    "width1": 16, "width2": 16, "blocks": 1, "kernel": 9, "stride": 2, "topology": "1conv",
     "training.learning_rate": 1.6e-2,
 }  # fmt: skip
 CHILDREN: dict[str, dict[str, Any]] = {

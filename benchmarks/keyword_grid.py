@@ -29,14 +29,14 @@ TOPOLOGIES = {"1conv": Topology(conv=1), "3conv+1x1+skip": Topology(conv=3, poin
 
 @dataclass(frozen=True)
 class KeywordGrid(SearchSpace):
-    """Two stages of separable blocks, the second of stride 2: seven dimensions, 768 candidates, 192 fused graphs."""
+    """Two stages of separable blocks, the second of stride 2: seven dimensions, 512 candidates, 128 fused graphs."""
 
     name: ClassVar[str] = "keyword_grid"
 
     width: Int = Int(8, 32, step=8)
     """Output channels of a stage."""
     blocks: Int = Int(1, 2)
-    kernel: Choice = Choice((3, 5, 9))
+    kernel: Choice = Choice((3, 9))
     stride: Int = Int(1, 2)
     """Of the first stage."""
     topology: Choice = Choice(tuple(TOPOLOGIES))

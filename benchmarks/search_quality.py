@@ -99,6 +99,7 @@ ABLATIONS: dict[str, Callable[[], Any]] = {
 }
 OTHERS = ("frontier without early stopping", "tpe with early stopping")
 """Of our own searches: the sampler alone, and the rungs alone."""
+OWN = (*ABLATIONS, *OTHERS)
 
 
 def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
@@ -167,12 +168,14 @@ def installed(name: str) -> bool:
     return not name.startswith("Syne Tune") or find_spec("syne_tune") is not None
 
 
-def compare(problem: Problem, kept: Kept, seeds: int, trainings: int) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """Return a row for each search of a problem, and the claim against the best peer."""
+def compare(
+    problem: Problem, kept: Kept, seeds: int, trainings: int, others: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """Return a row for each search of a problem, and the claim against the best peer; ``others`` are of our own."""
     budget = trainings * problem.epochs
     own = [kept.search(problem, FRONTIER, seed, round(OWN_SHARE * budget))[0] for seed in range(seeds)]
     rows, shares_by_name = [], {}
-    for name in (FRONTIER, *ABLATIONS, *OTHERS, *filter(installed, PEERS)):
+    for name in (FRONTIER, *others, *filter(installed, PEERS)):
         epochs = budget if name in PEERS else round(OWN_SHARE * budget)
         searches = [kept.search(problem, name, seed, epochs) for seed in range(seeds)]
         ends = [trace[-1][1] for trace, _ in searches]
@@ -214,17 +217,18 @@ def main() -> None:
     args = arguments(
         __doc__,
         ("--seeds", {"type": int, "default": SEEDS}),
+        ("--peers-only", {"action": "store_true", "help": "leave out our own searches without one of their ideas"}),
         ("--keep", {"type": Path, "help": "a file of the searches that are finished"}),
     )
     seeds, trainings = (2, 15) if args.quick else (args.seeds, TRAININGS)
     kept, rows, claims = Kept(args.keep), [], []
     for problem in problems()[-1:] if args.quick else problems():
-        more, its_claims = compare(problem, kept, seeds, trainings)
+        more, its_claims = compare(problem, kept, seeds, trainings, () if args.peers_only else OWN)
         rows, claims = rows + more, claims + its_claims
         if isinstance(problem, KeywordProblem):
             claims.append(front_of_table(problem, kept, seeds))
     times = sampler_times((50, 200) if args.quick else (100, 1000, 10_000))
-    command = f"python -m benchmarks.search_quality --seeds {seeds}"
+    command = f"python -m benchmarks.search_quality --seeds {seeds}{' --peers-only' * args.peers_only}"
     publish("search_quality", command, [*claims, *time_claims(times)], rows + times, quick=args.quick, out=args.out)
 
 
