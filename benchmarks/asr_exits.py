@@ -3,7 +3,8 @@
 Strings of digits that eSpeak says, voices disjoint between splits, as in ``benchmarks/asr.py``, and the networks of
 there, of three blocks, with exits behind the first and the second. Thresholds are set on the validation split, the
 cheapest that lose a quarter of a point of token error there against the last exit; what is told is of the test split.
-Times are of the processor, of the stages' files in ONNX Runtime on one thread; full depth is one file.
+Times are of the processor, of the stages' files in ONNX Runtime on one thread, each run again and again; full depth is
+all of them, for the network in one file takes longer, likely because its weights are then read anew.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from repareto.trainers.supervised import TrainingConfig
 from .asr import SHARED as SETTINGS
 from .asr import WHOLE
 from .exit_networks import times_us, trained
-from .exits import EQUAL_POINTS, errors_of, judge
+from .exits import EQUAL_POINTS, TARGET, errors_of, judge
 from .report import Claim, arguments, over, publish
 
 INTERMEDIATE_WEIGHT = 0.3
-TARGET = 1.3
 ROUNDS = 40
 """Short ones, so that some are not disturbed."""
 
@@ -96,7 +96,7 @@ def measure(kinds: Sequence[tuple[str, int]], data: Dataset, epochs: int, runs: 
         rows.append(
             Row(
                 head, seed, whole_us, up_to_us, chosen.policy, chosen.thresholds, tested.rates, tested.expected_cost,
-                whole_us / tested.expected_cost, test_errors[-1], tested.error, validation_errors[-1], chosen.error,
+                up_to_us[-1] / tested.expected_cost, test_errors[-1], tested.error, validation_errors[-1], chosen.error,
                 test_errors, calibration.temperatures, calibration.calibration_errors, network.train_seconds,
             )
         )  # fmt: skip
@@ -118,9 +118,10 @@ def claims_of(rows: Sequence[Row]) -> list[Claim]:
             Claim(
                 f"asr_exits.{head}.speed_up", **over([row.speed_up for row in own], statistics.mean), op=">=",
                 target=TARGET,
-                what=f"time of the full depth over the mean time with two exits, {len(own)} seeds, ONNX Runtime",
-                why=f"shares that leave at the exits: {told('rates')}; times to them: {told('up_to_us')} us; "
-                f"full depth in one file: {statistics.mean(row.whole_us for row in own):.0f} us",
+                what=f"time of all stages over the mean time with two exits, {len(own)} seeds, ONNX Runtime",
+                why="of three blocks the first takes more than a third of the time; "
+                f"shares that leave at the exits: {told('rates')}; times to them: {told('up_to_us')} us; "
+                f"the network in one file: {statistics.mean(row.whole_us for row in own):.0f} us",
             ),
             Claim(
                 f"asr_exits.{head}.lost_points",

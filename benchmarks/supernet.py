@@ -18,6 +18,7 @@ import torch
 
 from repareto.search.front import hypervolume
 from repareto.spaces.sparsity.space import CHANNEL, SUPERNET
+from repareto.trainers.sparsity.schedule import Gradual
 from repareto.trainers.sparsity.supernet import Supernet
 
 from .report import Claim, arguments, over, publish
@@ -58,7 +59,7 @@ class Size:
 
 def supernet(runs: Sequence[Run]) -> list[Outcome]:
     """Train all networks of one supernet."""
-    trainer, step_seconds = fitted(runs[0], Supernet([run.level for run in runs]))
+    trainer, step_seconds = fitted(runs[0], Supernet([run.level for run in runs], Gradual()))
     return [scored(run, trainer.network(place), step_seconds) for place, run in enumerate(runs)]
 
 
@@ -149,7 +150,7 @@ def main() -> None:
     """Measure and publish."""
     options = arguments(
         __doc__,
-        ("--seeds", {"type": int, "default": 4}),
+        ("--seeds", {"type": int, "default": 3}),
         ("--epochs", {"type": int, "default": 20}),
         ("--keep", {"type": Path, "help": "folder for what is trained; a run that was cut goes on there"}),
     )

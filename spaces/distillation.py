@@ -68,8 +68,8 @@ class WithDistillation(Wrapper):
             raise UserError(f"{_PLACE}.{odd[0]}: unknown key ({nearest_hint(str(odd[0]), KEYS)})")
         if has_supernets(space):
             raise UserError(
-                f"{_PLACE}: networks of a supernet learn from the widest of them (take the key out, or {SUPERNET} "
-                "out of space.sparsity.method)"
+                f"{_PLACE}: networks of a supernet learn from labels alone (take the key out, or {SUPERNET} out of "
+                "space.sparsity.method)"
             )
         source = _narrowed("from", Choice(SOURCES), settings.get("from", [NONE, TEACHER]))
         logits = _narrowed("logits", Float(0.0, 1.0), settings.get("logits", [0.0, 1.0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ def load_for(config: Config, candidate: Candidate, made_for: Mapping[str, Any], 
     parts = Parts(config)
     overrides = candidate.front_end()
     dataset = load_data(parts, say, [variant for variant in parts.variants if variant.overrides == overrides]).first
-    found = describe_data(Datasets.single(dataset))
+    # As JSON keeps it.
+    found = json.loads(json.dumps(describe_data(Datasets.single(dataset))))
     for key in SAME:
         if found[key] != made_for[key]:
             raise UserError(

@@ -31,7 +31,7 @@ def sparsifier_of(sparsity: Sparsity, gradual: Gradual | None = None) -> Sparsif
             "group_lasso": lambda: GroupLasso(levels, gradual, granularity=unit, allocation=WholeNetwork),
             "l0": lambda: HardConcrete(levels, gradual, Lagrangian(LAGRANGIAN_RATE), unit),
             "l0_constrained": lambda: HardConcrete(levels, gradual, Constraint(CONSTRAINT_RATE), unit),
-            "supernet": lambda: Supernet((*levels, *sparsity.narrower), unit),
+            "supernet": lambda: Supernet((*levels, *sparsity.narrower), gradual, unit),
         }[sparsity.method]()
     return {
         "magnitude": lambda: WeightPruning(levels, gradual),

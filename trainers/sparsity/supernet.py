@@ -1,9 +1,11 @@
 """One training for networks of several levels of sparsity, each inside the one before: a supernet.
 
 After Omni-sparsity DNN (arXiv 2110.08352: masks are sampled while shared weights are trained, and networks extracted
-afterwards), of which the abstract alone could be read, for channels. What is trained in a step follows universally
-slimmable networks (arXiv 1903.05134): the widest network learns from labels, the narrowest and one in between from its
-answers, and normalisations get the statistics of each network when it is extracted.
+afterwards), of which the abstract alone could be read, for channels. In a step the widest network learns, the narrowest
+and one in between (the sandwich rule of universally slimmable networks, arXiv 1903.05134), all of them from labels: by
+its answers to the others the widest one would itself be worse (benchmarks/LOG.md). Normalisations get the statistics of
+each network when it is extracted, and factors of its own are to a network what normalisations of its own are to a
+slimmable one (arXiv 1812.08928).
 """
 
 from __future__ import annotations
@@ -16,40 +18,64 @@ import torch
 from torch import Tensor, nn
 
 from ...spaces.sparsity.allocation import EachWidth
-from ...spaces.sparsity.widths import CHANNEL
-from ..losses import Loss, answers_of
+from ...spaces.sparsity.gates import Gates
+from ...spaces.sparsity.widths import CHANNEL, Width
+from ..losses import Loss
 from ..normalisations import normalisations_of
 from .channels import ChannelPruning
-from .schedule import OneShot
+from .schedule import Schedule
 
-RANKED_AT = 0.1
-"""Share of training after which it is decided which channels each network has."""
+
+class NestedGates(Gates):
+    """Masks of several networks, each with a factor for each channel that it learns; one of them is ``shown``."""
+
+    masks: Tensor
+    shown = 0
+
+    def __init__(self, widths: Sequence[Width], networks: int) -> None:
+        super().__init__(widths)
+        self.register_buffer("masks", self.mask.repeat(networks, 1))
+        self.scales = nn.Parameter(torch.ones(networks, len(self.mask)))
+
+    def factors(self) -> Tensor:
+        return self.masks[self.shown] * self.scales[self.shown]
 
 
 class Supernet(ChannelPruning):
-    """Gates that are shut as each of ``levels``, the least first, asks, one network after the other in each step."""
+    """Networks of ``levels``, the least first, that lose channels as one does by magnitude; in each step several learn.
 
-    def __init__(self, levels: Sequence[float], granularity: str = CHANNEL) -> None:
+    Each has the channels of the one before but for some, and for each of them a factor of its own.
+    """
+
+    _gates: NestedGates
+
+    def __init__(self, levels: Sequence[float], schedule: Schedule, granularity: str = CHANNEL) -> None:
         assert len(levels) > 1 and list(levels) == sorted(levels), levels
-        super().__init__(levels[:1], OneShot(RANKED_AT), granularity=granularity)
+        super().__init__(levels[:1], schedule, granularity=granularity)
         self._all_levels = tuple(levels)
         self.networks = len(levels)
 
     def start(self, model: nn.Module, examples: Tensor, steps: int) -> None:
         super().start(model, examples, steps)
-        self._masks = self._gates.mask.repeat(self.networks, 1)
-        self._are_ranked = False
+        costs, widths = self._allocation.costs, self._allocation.widths
+        self._allocations = [EachWidth(costs, widths, (level,)) for level in self._all_levels]
+
+    def _new_gates(self, widths: Sequence[Width]) -> Gates:
+        return NestedGates(widths, self.networks)
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        return [{"params": [self._gates.scales], "lr": learning_rate, "weight_decay": 0.0}]
 
     def loss(self, task: Loss, model: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
-        answers = answers_of(model, features)
-        loss = task.of_answers(model, answers, labels)
-        if not self._are_ranked:
+        loss = task(model, features, labels)
+        if not self._schedule.share(self._step, self._steps):
+            # They are all the same yet.
             return loss
         narrower = self._sampled()
         with statistics_left_alone(model):
             for network in narrower:
                 self.show(network)
-                loss = loss + task.divergence(model(features), answers[0][1], labels)
+                loss = loss + task(model, features, labels)
         self.show(0)
         return loss / (1 + len(narrower))
 
@@ -59,25 +85,17 @@ class Supernet(ChannelPruning):
         return [*between.tolist(), self.networks - 1]
 
     def show(self, network: int) -> None:
-        self._gates.mask.copy_(self._masks[network])
+        self._gates.shown = network
 
     def _close(self, share: float) -> None:
-        """Give each network the channels that weigh most, of those that the one before it has."""
-        del share
-        scores = self._channel_scores().cpu()
-        for network, level in enumerate(self._all_levels):
-            kept = EachWidth(self._allocation.costs, self._allocation.widths, (level,)).kept(scores, 1.0)
-            self._masks[network] = kept
-            scores = torch.where(kept, scores, -torch.inf)
-        self._are_ranked = True
-        self.show(0)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "masks": self._masks, "are_ranked": self._are_ranked}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._masks, self._are_ranked = state["masks"].to(self._masks.device), state["are_ranked"]
+        """Leave each network as many channels as it may have by now: those of the narrower one, and then what weighs
+        most of those that it still has."""
+        scores, masks = self._channel_scores().cpu(), self._gates.masks
+        inner = torch.zeros(len(scores), dtype=torch.bool)
+        for network, allocation in reversed(list(enumerate(self._allocations))):
+            own = torch.where(masks[network].cpu() > 0, scores, -torch.inf)
+            inner = allocation.kept(torch.where(inner, torch.inf, own), share)
+            masks[network] = inner
 
 
 @contextmanager

@@ -168,5 +168,5 @@ def test_what_a_supernet_does_not_go_with() -> None:
     own = {"name": "ds_cnn", "sparsity": {"method": ["none", "supernet"]}}
     with pytest.raises(UserError, match=r"supernet does not go with space\.exits"):
         load_space(own | {"exits": {"count": 1}})
-    with pytest.raises(UserError, match="networks of a supernet learn from the widest of them"):
+    with pytest.raises(UserError, match="networks of a supernet learn from labels alone"):
         load_space(own | {"distillation": {"from": "teacher", "teacher": {"width": 16}}})
