@@ -91,6 +91,7 @@ def claims_of(rows: list[dict[str, Any]]) -> list[Claim]:
             op="<=",
             target=1.0,
             what=f"errors of a child over those of the same network from scratch: {what}",
+            why="a network gains as much by being trained longer as by a trained parent" if "total" in name else "",
         )
         for name, (child, other, what) in pairs.items()
     ]
