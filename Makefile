@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread a worker: more of them contend for the same cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test check format docs figures gallery tutorial claims bench chaos constraints clean
+.PHONY: search test check format docs figures gallery slow claims bench chaos constraints clean
 
 search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
@@ -38,9 +38,9 @@ gallery: .venv/installed
 	REPARETO_PICTURES=build/pictures $(BIN)/pytest -q -n 0 tests/integration/test_browser.py
 	$(BIN)/python -m benchmarks.gallery --shrink build/pictures
 
-# The commands of docs/tutorial.md, one after another, on little data.
-tutorial: .venv/installed
-	REPARETO_SLOW=1 $(BIN)/pytest -q -n 0 tests/docs/test_tutorial.py
+# Some minutes: each command of docs/tutorial.md on little data, and an export behind MLflow's own server.
+slow: .venv/installed
+	$(BIN)/pytest -m slow tests
 
 claims: .venv/installed
 	$(BIN)/python -m benchmarks.claims

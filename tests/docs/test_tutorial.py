@@ -38,7 +38,7 @@ def write_config(folder: Path) -> None:
     subprocess.run(["bash", "-ec", block], cwd=folder, check=True)
 
 
-@pytest.mark.skipif("REPARETO_SLOW" not in os.environ, reason="minutes; `make tutorial` runs it")
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_command_runs(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
