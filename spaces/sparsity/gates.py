@@ -29,10 +29,6 @@ class Gates(nn.Module):
         """Return the factor of each channel, (channels,)."""
         return self.mask
 
-    def by_width(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Split values of all channels into those of each width."""
-        return values.split(self.sizes)
-
 
 class Gated(Fusable):
     """A layer whose outputs are multiplied by the factors of their channels, before training and fusion alike."""
@@ -88,11 +84,6 @@ class PassedBy(Fusable):
         if convolution.bias is not None:
             convolution.bias.data = convolution.bias.data * factor
         return fused
-
-
-def widths_of_model(model: nn.Module, input_shape: Sequence[int]) -> list[Width]:
-    """Return the widths of the network that a model in training becomes by fusion."""
-    return structure_of(fused_skeleton_of(model), input_shape)[1]
 
 
 def gate(model: nn.Module, input_shape: Sequence[int], gates: Gates, granularity: str = CHANNEL) -> None:

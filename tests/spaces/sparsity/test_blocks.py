@@ -76,7 +76,7 @@ def test_sliced_equals_masked(name: str, seed: int, open_gates: list[bool], dtyp
     gates = Gates(widths).to(dtype)
     assert gates.sizes == sizes
     gates.mask.copy_(torch.tensor(open_gates[: sum(sizes)]))
-    for mask in gates.by_width(gates.mask):
+    for mask in gates.mask.split(gates.sizes):
         mask[0] = 1
     gate(model, SHAPE, gates, BLOCK)
     masked = fused_copy(model)
@@ -86,7 +86,7 @@ def test_sliced_equals_masked(name: str, seed: int, open_gates: list[bool], dtyp
         found = sliced(inputs)
         for expected in (model(inputs), masked(inputs)):
             assert float((found - expected).abs().max() / expected.abs().max()) <= TOLERANCES[dtype]
-    assert report.kept == tuple(int(mask.sum()) for mask in gates.by_width(gates.mask))
+    assert report.kept == tuple(int(mask.sum()) for mask in gates.mask.split(gates.sizes))
     # What is known before: which blocks go changes no figure.
     assert parameters(sliced) == Costs(fused, flow, widths)(gates.mask)[0]
     assert parameters(sliced) == parameters(sliced_to_counts(fused.to("meta"), SHAPE, report.kept, BLOCK)[0])

@@ -7,7 +7,8 @@ import torch
 
 from repareto.spaces.fusion import fuse, fused_copy
 from repareto.spaces.space import load_space
-from repareto.spaces.sparsity.gates import Gates, gate, widths_of_model
+from repareto.spaces.sparsity.blocks import structure_of
+from repareto.spaces.sparsity.gates import Gates, fused_skeleton_of, gate
 from repareto.spaces.sparsity.slicing import slice_zeros, sliced_to_levels
 from tests.spaces.networks import randomise_norms
 
@@ -28,10 +29,10 @@ def test_closed_gates_are_sliced_away_and_the_rest_is_scaled(name: str) -> None:
     model = randomise_norms(space.build(candidate, SHAPE, 4)).double()
     inputs = torch.randn(2, *SHAPE, dtype=torch.double)
     plain = model.eval()(inputs)
-    gates = Gates(widths_of_model(model, SHAPE)).double()
+    gates = Gates(structure_of(fused_skeleton_of(model), SHAPE)[1]).double()
     gate(model, SHAPE, gates)
     torch.testing.assert_close(model(inputs), plain)
-    for mask in gates.by_width(gates.mask):
+    for mask in gates.mask.split(gates.sizes):
         mask.copy_(torch.rand(len(mask)) + 0.5)
         mask[: len(mask) // 2] = 0
     assert not torch.allclose(model(inputs), plain)
@@ -48,7 +49,7 @@ def test_closed_gates_are_sliced_away_and_the_rest_is_scaled(name: str) -> None:
 def test_what_gates_close_gets_no_gradient() -> None:
     space = load_space({"name": "repcnn", "stages": 1, "width": 8, "blocks": 1})
     model = space.build(space.middle(), SHAPE, 4)
-    gates = Gates(widths_of_model(model, SHAPE))
+    gates = Gates(structure_of(fused_skeleton_of(model), SHAPE)[1])
     gate(model, SHAPE, gates)
     gates.mask[:3] = 0
     model(torch.randn(4, *SHAPE)).square().sum().backward()
