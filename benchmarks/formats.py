@@ -28,14 +28,14 @@ from repareto.search.packaging.samples import Samples
 from repareto.search.tasks import TASKS
 from repareto.spaces.errors import UserError
 from repareto.spaces.fusion import fused_copy
-from repareto.spaces.repcnn import RepCNN
+from repareto.spaces.space import load_space
 from repareto.trainers.data.digits import Digits
 from repareto.trainers.features import LogMel, Normalisation
 from repareto.trainers.supervised import SupervisedTrainer, TrainingConfig
 
 from .report import Claim, arguments, over, publish
 
-SPACE = {"form": "full", "stages": 2, "width": 16, "blocks": 1, "kernel": 3, "conv_branches": 2}
+SPACE = {"name": "repcnn", "form": "full", "stages": 2, "width": 16, "blocks": 1, "kernel": 3, "conv_branches": 2}
 FORMATS = ("onnx", *DEVICES, "c")
 FRONT_ENDS = (LogMel(), LogMel(window_ms=25, hop_ms=10, bands=20), LogMel(sample_rate_hz=8000, high_hz=3800, bands=32))
 
@@ -43,7 +43,7 @@ FRONT_ENDS = (LogMel(), LogMel(window_ms=25, hop_ms=10, bands=20), LogMel(sample
 def conversion_of(seed: int, epochs: int) -> Conversion:
     """Train a network, and return it as an export converts it."""
     dataset = Digits().load(seed=0)
-    space = RepCNN(**SPACE)
+    space = load_space(SPACE)
     torch.manual_seed(seed)
     model = space.build(space.middle(), dataset.input_shape, len(dataset.labels))
     trainer = SupervisedTrainer(model, dataset, TrainingConfig(epochs=epochs, batch_size=32), seed=seed, device="cpu")
