@@ -38,7 +38,7 @@ gallery: .venv/installed
 	REPARETO_PICTURES=build/pictures $(BIN)/pytest -q -n 0 tests/integration/test_browser.py
 	$(BIN)/python -m benchmarks.gallery --shrink build/pictures
 
-# Some minutes: each command of docs/tutorial.md on little data, and an export behind MLflow's own server.
+# Some minutes: each command of docs/tutorial.md on little data, an export behind MLflow's own server, the first figures.
 slow: .venv/installed
 	$(BIN)/pytest -m slow tests
 

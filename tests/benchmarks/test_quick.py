@@ -36,6 +36,7 @@ def test_overhead(tmp_path):
     check_claims(publish("overhead", tmp_path), "overhead.to_plain", "overhead.to_reuse")
 
 
+@pytest.mark.slow  # minutes, for it searches twice, as tests of searches do
 def test_first_light(tmp_path):
     names = (
         "minutes", "again_seconds", "trained", "in_full", "front", "accuracy",
