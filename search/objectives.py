@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..spaces.errors import UserError, nearest_hint
@@ -88,3 +88,12 @@ def known_budgets(budgets: Sequence[Budget], figures: Mapping[str, float]) -> li
 def budget_excesses(budgets: Sequence[Budget], figures: Mapping[str, float]) -> dict[str, float]:
     """Return constraints for Optuna, by budget name: feasible where <= 0."""
     return {budget.objective.name: budget.excess(figures) for budget in known_budgets(budgets, figures)}
+
+
+def with_stand_ins(figures: Mapping[str, float], objectives: Iterable[Objective]) -> dict[str, float]:
+    """Return figures with those that a stand-in gives: without early exits what is expected is what always is."""
+    full = dict(figures)
+    for objective in objectives:
+        if objective.stand_in in full:
+            full.setdefault(objective.key, full[objective.stand_in])
+    return full

@@ -20,7 +20,7 @@ from .exits.bounds import Bounds
 from .files import study_folder
 from .ledger import Ledger
 from .noise import share_interval
-from .objectives import Objective
+from .objectives import Objective, with_stand_ins
 from .parts import Parts
 from .records import TrialRecord, network_of, profile_figures
 from .sampling import candidate_seed
@@ -120,10 +120,7 @@ def interval_of(errors: Sequence[float], dataset: Dataset) -> tuple[float, float
 
 def with_model(record: TrialRecord, shipped: Shipped, profile: Profile, objectives: Sequence[Objective]) -> TrialRecord:
     """Return a trial with the figures and the profile of another model of it, not measured yet."""
-    figures = {**profile_figures(asdict(profile)), **shipped.judged.figures}
-    for objective in objectives:
-        if objective.stand_in in figures:
-            figures.setdefault(objective.key, figures[objective.stand_in])
+    figures = with_stand_ins({**profile_figures(asdict(profile)), **shipped.judged.figures}, objectives)
     assert record.measurement is not None
     kept = {} if shipped.kept is None else {"sparsity": {"kept": shipped.kept}}
     measurement = replace(

@@ -19,7 +19,7 @@ from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
 from .devices.profile import Profile
 from .ledger import Ledger
-from .objectives import Budget, Objective, budget_excesses, known_budgets
+from .objectives import Budget, Objective, budget_excesses, known_budgets, with_stand_ins
 from .records import EpochPoint, Loss, Measurement, State, TrialRecord, profile_figures
 from .results import Results
 from .rungs import ParetoRungs
@@ -233,10 +233,7 @@ class Study:
         """Return a measurement with all figures that its profile gives. Of several networks those that break a budget
         are left out, but for the widest: on that hangs whether the trial is feasible."""
         figures = {**profile_figures(measurement.profile or profile), **measurement.figures}
-        for objective in (*self._objectives, *(budget.objective for budget in self._budgets)):
-            if objective.stand_in in figures:
-                # Without early exits what is expected is what always is.
-                figures.setdefault(objective.key, figures[objective.stand_in])
+        figures = with_stand_ins(figures, (*self._objectives, *(budget.objective for budget in self._budgets)))
         networks = [self._completed(network, profile) for network in measurement.networks]
         stay = [own for own in networks if own is networks[0] or not self._broken(own.figures)]
         return replace(measurement, figures=figures, networks=tuple(stay))
