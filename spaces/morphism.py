@@ -23,8 +23,11 @@ from .inheritance import full_size_branch, inherit
 from .kernels import KernelAndBias, embed_kernel, identity_kernel
 from .squeeze import Squeeze
 
-SKIPPED, CHANGED = 1.0, 0.01
-"""What counts against an alignment: that a layer has no counterpart, and that it has one of half or twice the size."""
+SKIPPED, SHRUNK, GROWN = 1.0, 0.02, 1e-4
+"""What counts against an alignment: that a layer has no counterpart, or one of twice its size, or of half its size.
+
+In this order: growing loses nothing, so that much of it is better than any shrinking.
+"""
 LEAST_SHARE = 0.25
 """Of a channel that is there twice, in what reads it; equal shares would make both learn the same for ever."""
 
@@ -138,7 +141,8 @@ class _Unit:
         if (self.kind, self.stride, self.dilation) != (other.kind, other.stride, other.dilation):
             return math.inf
         sizes = zip((self.outputs, *self.kernel_size), (other.outputs, *other.kernel_size), strict=True)
-        return CHANGED * sum(abs(math.log2(mine / theirs)) for mine, theirs in sizes)
+        doublings = [math.log2(mine / theirs) for mine, theirs in sizes]
+        return sum(GROWN * doubling if doubling > 0 else -SHRUNK * doubling for doubling in doublings)
 
 
 def _aligned(child: Sequence[_Unit], parent: Sequence[_Unit]) -> list[int | None]:
