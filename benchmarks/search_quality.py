@@ -20,6 +20,7 @@ from unittest import mock
 import numpy as np
 import optuna
 
+from repareto.search import study
 from repareto.search.front import hypervolume
 from repareto.search.frontier import outlook, proposer
 from repareto.search.frontier.proposer import STARTUP_TRIALS, FrontierProposer
@@ -43,6 +44,8 @@ OWN_SHARE = 0.4
 TENTH = 0.1
 ASKED_SHARE, ASKED_HYPERVOLUME = 0.25, 0.99
 FRONTIER = "frontier"
+REDUCTION, FIRST_RUNG = 2, 3
+"""As a study has them by default."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ ABLATIONS: dict[str, Callable[[], Any]] = {
     "without children of the front": lambda: changed(proposer, DRAWN=320, BRED=0),
     "error guessed from parameters only": lambda: changed(outlook, TELLING=()),
     "length scales never fitted anew": lambda: changed(proposer, GROWTH=1e9),
+    "stopped by rank alone": lambda: changed(study, LEAST_CHANCE=float("inf")),
 }
 OTHERS = ("frontier without early stopping", "tpe with early stopping")
 """Of our own searches: the sampler alone, and the rungs alone."""
@@ -110,7 +114,7 @@ WHY = {
 def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
     """Search with ``frontier``, with one of its ideas switched off, or with TPE and rungs."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rungs = ParetoRungs(default_rungs(problem.epochs, 3, 3), 3)
+    rungs = ParetoRungs(default_rungs(problem.epochs, REDUCTION, FIRST_RUNG), REDUCTION)
     with ABLATIONS.get(name, nullcontext)():
         if name == "tpe with early stopping":
             own: Any = OptunaProposer(

@@ -42,7 +42,7 @@ class SearchSection(Section):
     )
     early_stopping: bool = Field(True, description="stop the dominated at rungs")
     first_rung: int = Field(3, ge=1, description="epochs before the first decision to stop")
-    reduction: float = Field(3, gt=1, description="one in this many goes on at a rung; the undominated always do")
+    reduction: float = Field(2, gt=1, description="one in this many goes on at a rung; the undominated always do")
 
     repeats: int = Field(0, ge=0, description="how often members of the front are trained again, on other seeds")
     inherit: bool = Field(False, description="candidates begin with the trained weights of their nearest relative")

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.errors import UserError
 from ..spaces.space import Candidate, SearchSpace
+from .chance import chance_of_front
 from .devices.profile import Profile
 from .ledger import Ledger
 from .objectives import Budget, Objective, budget_excesses, known_budgets, with_stand_ins
@@ -26,6 +27,8 @@ from .rungs import ParetoRungs
 from .sampling import Proposal
 
 SCOUTS = 64
+LEAST_CHANCE = 0.1
+"""Of reaching the front, with which a trial goes on whatever its rank at a rung."""
 REJECTION_LIMIT = 1000
 UNBUILDABLE_LIMIT = 20
 CHARGED_LOSSES = 3
@@ -136,7 +139,7 @@ class Study:
         while self._interrupted:
             record = self.results.record(self._interrupted.popleft())
             epoch = len(record.curve)
-            if self._rungs is not None and epoch > 0 and not self._rungs.goes_on(record.number, epoch):
+            if epoch > 0 and not self._goes_on(record, epoch):
                 # It was interrupted between an epoch and the decision that the epoch called for.
                 self._stop(record, epoch)
                 continue
@@ -190,10 +193,15 @@ class Study:
         if self.stopping:
             return False
         self._record_rung(record, epoch, point.error)
-        if self._rungs is None or self._rungs.goes_on(number, epoch):
+        if self._goes_on(record, epoch):
             return True
         self._stop(record, epoch)
         return False
+
+    def _goes_on(self, record: TrialRecord, epoch: int) -> bool:
+        if self._rungs is None or self._rungs.goes_on(record.number, epoch):
+            return True
+        return chance_of_front(record, self.results, self._objectives, self._reference) >= LEAST_CHANCE
 
     def _record_rung(self, record: TrialRecord, epoch: int, error: float) -> None:
         if self._rungs is not None:

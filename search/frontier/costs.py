@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .surrogate import SHIFT, Surrogate, fitted_kernel
+from .observations import SHIFT
+from .surrogate import Surrogate, fitted_kernel
 
 
 class CostGuess:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..records import State, TrialRecord, error_of
-from .surrogate import to_scale
 
+SHIFT = 0.01
+"""Added to errors before the logarithm: differences far below a hundredth of the reference are noise."""
 FEWEST_CURVES = 4
 """With fewer whole ones, what a curve begins with says little about where it ends."""
 UNKNOWN_VARIANCE = 0.25
@@ -18,8 +19,13 @@ FAILED_ERROR = 1.0
 """Of a trial that failed, in units of the reference: it is as good as guessing."""
 
 
+def to_scale(errors: np.ndarray) -> np.ndarray:
+    """Return logarithms of errors, which are in units of the reference; far beyond it all are alike."""
+    return np.log(np.clip(errors, 0.0, 2.0) + SHIFT)
+
+
 class Observation(NamedTuple):
-    """The logarithm of an error after full training (see :func:`.surrogate.to_scale`), and how far it may be off."""
+    """The logarithm of an error after full training (see :func:`to_scale`), and how far it may be off."""
 
     scaled: float
     variance: float

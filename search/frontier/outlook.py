@@ -40,7 +40,7 @@ class Trials(NamedTuple):
     features: np.ndarray
     """Shape (n, d)."""
     scaled: np.ndarray
-    """Errors as :func:`.surrogate.to_scale` has them."""
+    """Errors as :func:`.observations.to_scale` has them."""
     variances: np.ndarray
     """How far off each may be, beyond the noise of all."""
     running: tuple[Known, ...]

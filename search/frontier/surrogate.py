@@ -18,9 +18,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from .gain import LogNormal
+from .observations import SHIFT
 
-SHIFT = 0.01
-"""Added to errors before the logarithm: differences far below a hundredth of the reference are noise."""
 SMOOTHNESS = 2.5
 NOISE_PRIOR = (-4.0, 1.0)
 """Mean and standard deviation of the logarithm of the noise's variance, in units of the variance of all."""
@@ -30,17 +29,12 @@ LENGTH_BOUNDS, NOISE_BOUNDS = (0.02, 1e3), (1e-5, 1.0)
 STEPS = 40
 
 
-def to_scale(errors: np.ndarray) -> np.ndarray:
-    """Return errors, in units of the reference, as the process sees them; far beyond the reference all are alike."""
-    return np.log(np.clip(errors, 0.0, 2.0) + SHIFT)
-
-
 class Surrogate:
     """Guesses errors from features, given some that are known."""
 
     def __init__(self, kernel: Any, features: np.ndarray, scaled: np.ndarray, variances: np.ndarray) -> None:
-        """``kernel`` is one of :func:`fitted_kernel`; ``scaled`` are errors after :func:`to_scale`, shape (n,), and
-        ``variances`` say how far each may be off beyond the common noise."""
+        """``kernel`` is one of :func:`fitted_kernel`; ``scaled`` are errors, shape (n,), after
+        :func:`.observations.to_scale`, and ``variances`` say how far each may be off beyond the common noise."""
         self._middle, self._spread = scale_of(scaled)
         self._kernel, self._features, self._scaled, self._variances = kernel, features, scaled, variances
         self._process = GaussianProcessRegressor(
@@ -74,7 +68,7 @@ def scale_of(scaled: np.ndarray) -> tuple[float, float]:
 
 
 def fitted_kernel(features: np.ndarray, scaled: np.ndarray) -> Any:
-    """Return the kernel that explains errors, after :func:`to_scale`, best."""
+    """Return the kernel that explains errors, after :func:`.observations.to_scale`, best."""
     columns = features.shape[1]
     prior_means = np.array([LENGTH_PRIOR[0] + math.log(columns) / 2] * columns + [NOISE_PRIOR[0]])
     prior_deviations = np.array([LENGTH_PRIOR[1]] * columns + [NOISE_PRIOR[1]])

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from repareto.search.frontier.observations import UNKNOWN_VARIANCE, Observer
-from repareto.search.frontier.surrogate import to_scale
+from repareto.search.frontier.observations import UNKNOWN_VARIANCE, Observer, to_scale
 from repareto.search.records import EpochPoint, State
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from repareto.search.frontier.surrogate import SHIFT, Surrogate, fitted_kernel, to_scale
+from repareto.search.frontier.observations import SHIFT, to_scale
+from repareto.search.frontier.surrogate import Surrogate, fitted_kernel
 
 
 def errors_at(x: np.ndarray) -> np.ndarray:
