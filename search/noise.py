@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from math import nan
 
 import numpy as np
-from scipy.special import stdtrit
 
 from .records import TrialRecord
 from .results import Results, objective_values
@@ -36,6 +35,8 @@ def share_interval(share: float, examples: int) -> tuple[float, float]:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return between what the mean lies that so many values are drawn around, by Student's t; from two values on."""
+    from scipy.special import stdtrit  # a third of a second, for studies with repeats only
+
     mean, spread = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
     width = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * spread
     return mean - width, mean + width

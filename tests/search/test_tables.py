@@ -206,3 +206,29 @@ def test_the_front_shows_intervals_and_what_quantising_cost(
     assert "2 ms (1 ms to 3 ms)" in text
     assert "in float32" in text and "12.50 %" in text
     assert "measured" not in text
+
+
+@pytest.mark.parametrize("columns", ["80", None])
+def test_at_eighty_columns_a_member_takes_a_line(
+    columns: str | None, lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal, and where the output goes to a file, whose width nobody knows."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    measured = {"latency_us": {"value": 23.4, "unit": "us", "method": "measured", "error": None}}
+    records = []
+    for number in range(3):
+        record = lab.record(number, 0.1 + 0.01 * number, 3000 - 500 * number, measured=measured)
+        interval = {**record.profile["latency_us"], "low": 1000.0, "high": 4000.0}
+        records.append(replace(record, profile={**record.profile, "latency_us": interval}))
+    print_front(lab.results(*records), examples=100)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines if " % " in line]
+    assert [row[:7] for row in rows] == [
+        ["0", "10.00", "%", "3", "ms", "23.4", "us"],
+        ["1", "11.00", "%", "2.5", "ms", "23.4", "us"],
+        ["2", "12.00", "%", "2", "ms", "23.4", "us"],
+    ]
+    assert "not shown at this width: the latency's interval (repareto front --json has all)" in lines
