@@ -19,7 +19,7 @@ from .report import Claim, arguments, over, publish
 
 COMMAND = str(Path(sys.executable).parent / "repareto")
 SAMPLERS = ("frontier", "tpe")
-CLIPS, TRIALS, SEEDS = 5400, 14, 3
+CLIPS, TRIALS, SEEDS = 2700, 12, 3
 STUDY = "keywords"
 
 
