@@ -10,9 +10,11 @@ search: .venv/installed
 	$(BIN)/repareto search examples/keywords.yaml
 
 # What starts servers and searches comes after the rest: much of its time is waiting, so that two files run at a time.
+# Benchmarks share no fixture, so that their one long file is dealt out test by test.
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile tests/spaces tests/trainers tests/search tests/infra
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/benchmarks tests/docs
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/docs
+	$(BIN)/pytest -n 2 --dist load tests/benchmarks
 
 check: .venv/installed
 	$(BIN)/ruff check .

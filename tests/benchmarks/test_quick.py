@@ -12,12 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def publish(benchmark: str, out: Path, *words: str) -> dict:
+def publish(benchmark: str, out: Path, *words: str, name: str | None = None) -> dict:
+    """Run a benchmark and return what it writes, under its own name unless told otherwise."""
     command = [sys.executable, "-m", f"benchmarks.{benchmark}", "--quick", "--out", str(out), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads((out / f"{benchmark}.quick.json").read_text())
+    document = json.loads((out / f"{name or benchmark}.quick.json").read_text())
     assert document["quick"]
     assert document["rows"]
     return document
@@ -156,6 +157,11 @@ def test_search_quality(tmp_path):
     check_claims(document, "search_quality.dtlz2", "search_quality.growth")
     searches = [row["search"] for row in document["rows"] if "search" in row]
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
+
+
+@pytest.mark.slow  # it searches twice
+def test_real_search(tmp_path):
+    check_claims(publish("real_search", tmp_path, name="real_search_digits"), "real_search.digits")
 
 
 def test_inheritance(tmp_path):
