@@ -168,7 +168,7 @@ def start_search(folder, *words):
 
 def wait_for_epochs(folder, count, process):
     """Wait until the ledger has that many epochs in all."""
-    for _ in range(600):
+    for _ in range(1800):
         assert process.poll() is None, process.communicate()
         # The ledger is not looked at before it is whole: opening a new one would make its tables at the same time.
         if (folder / "runs" / "studies" / "digits" / "trials").exists():
