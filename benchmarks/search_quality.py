@@ -131,8 +131,8 @@ def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
                 seed=seed,
             )
         stops = name != "frontier without early stopping"
-        study = make_study(problem, own, rungs=rungs if stops else None)
-        moments = SimulatedStudy(problem, study).run(epochs)
+        search = SimulatedStudy(problem, make_study(problem, own, rungs=rungs if stops else None))
+        moments = search.run(epochs)
     return [(moment.epochs, moment.hypervolume) for moment in moments]
 
 
