@@ -23,6 +23,8 @@ DOMINATED_COLOUR = "#95a5a6"
 COLUMNS = 3
 """Of pictures beside one another."""
 MOST_AXES = 12
+NEAR = 2.0
+"""A budget of more times what the dearest model costs is only named: its line would squeeze models into a corner."""
 MOST_NUMBERS = 24
 """Of more members the numbers would hide one another, and take most of the time."""
 
@@ -51,19 +53,24 @@ def front_png(results: Results, budgets: Sequence[Budget], title: str) -> bytes:
         for record in front if len(front) <= MOST_NUMBERS else ():
             here = (_series([record], horizontal)[0], _series([record], vertical)[0])
             axis.annotate(f"#{record.number}", here, textcoords="offset points", xytext=(4, 4), fontsize=7)
-        if horizontal.name in bounds:
-            axis.axvline(bounds[horizontal.name] * unit_of(horizontal)[1], linestyle=":", color="black", label="budget")
-        if vertical.name in bounds:
-            axis.axhline(bounds[vertical.name] * unit_of(vertical)[1], linestyle=":", color="black")
-        values = _series(finished, horizontal)
-        if values and is_logarithmic(values):
-            axis.set_xscale("log")
-        axis.set_xlabel(unit_of(horizontal)[0])
-        axis.set_ylabel(unit_of(vertical)[0])
+        for objective, draw_line, name in ((horizontal, axis.axvline, "x"), (vertical, axis.axhline, "y")):
+            values = _series(finished, objective)
+            if values and is_logarithmic(values):
+                axis.set(**{f"{name}scale": "log"})
+            label, factor = unit_of(objective)
+            bound = bounds[objective.name] * factor if objective.name in bounds else None
+            if bound is not None and bound <= NEAR * max(values, default=bound):
+                draw_line(bound, linestyle=":", color="black", label="budget")
+            elif bound is not None:
+                label += f", budget {bound:g}"
+            axis.set(**{f"{name}label": label})
         axis.grid(alpha=0.3)
     for empty in list(figure.axes)[len(pairs) :]:
         empty.remove()
-    figure.axes[0].legend()
+    named = {
+        label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.axes[0].legend(named.values(), named)
     figure.suptitle(title)
     return _png(figure)
 

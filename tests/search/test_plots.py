@@ -31,6 +31,18 @@ def test_the_picture_is_a_png(results) -> None:
     assert red.any(), "members of the front are drawn"
 
 
+def test_a_budget_far_away_is_named_and_leaves_the_picture_to_the_models(results) -> None:
+    def reds(budget: str) -> tuple[int, int]:
+        """The first and the last column with a member of the front, in the picture of error over latency."""
+        picture = front_png(results, [Budget.parse("latency", budget)], "keywords")
+        pixels = matplotlib.image.imread(io.BytesIO(picture))[:, 60:500, :3]
+        found = (abs(pixels - [0xC0 / 255, 0x39 / 255, 0x2B / 255]) < 0.02).all(-1).any(0).nonzero()[0]
+        return found[0], found[-1]
+
+    (near_first, near_last), (far_first, far_last) = reds("5ms"), reds("500ms")
+    assert far_last - far_first > near_last - near_first > 20
+
+
 def test_a_picture_of_one_trial_with_no_error_at_all(lab) -> None:
     assert front_png(lab.results(lab.record(0, 0.0)), [], "one").startswith(b"\x89PNG")
 
