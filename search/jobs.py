@@ -173,9 +173,12 @@ async def _stream(client: JobSubmissionClient, job: str, log: Log) -> None:
     chunks = client.tail_job_logs(job)
     while True:
         try:
-            log.add(await asyncio.wait_for(anext(chunks), SILENCE_SECONDS))
+            # Not wait_for, which in Python 3.11 loses a Ctrl-C that comes together with a line.
+            async with asyncio.timeout(SILENCE_SECONDS):
+                text = await anext(chunks)
         except StopAsyncIteration:
             return
+        log.add(text)
 
 
 def _status(info: Any) -> int:

@@ -1,0 +1,41 @@
+"""Following a job's log."""
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from repareto.search.jobs import follow
+
+
+class Client:
+    """Of a cluster whose job writes a line at a time, until it has ended or is left."""
+
+    def __init__(self, lines: int, at_each_line=lambda: None) -> None:
+        self.log, self._at_each_line = [f"line {number}\n" for number in range(lines)], at_each_line
+        self.begins = "Running entrypoint for job j: repareto\n"
+
+    async def tail_job_logs(self, _job: str):
+        yield self.begins
+        for line in self.log:
+            self._at_each_line()
+            yield line
+
+    def get_job_info(self, _job: str):
+        status = SimpleNamespace(is_terminal=lambda: True)
+        return SimpleNamespace(status=status, driver_exit_code=3)
+
+    def get_job_logs(self, _job: str) -> str:
+        return self.begins + "".join(self.log)
+
+
+def test_the_log_is_printed_once_and_the_status_is_the_drivers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert follow(Client(3), "j", "http://head:8265") == 3
+    assert capsys.readouterr().out == "line 0\nline 1\nline 2\n"
+
+
+def test_who_presses_ctrl_c_while_a_line_comes_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        follow(Client(3, lambda: os.kill(os.getpid(), signal.SIGINT)), "j", "http://head:8265")
+    assert "line 1" not in capsys.readouterr().out
