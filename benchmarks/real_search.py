@@ -1,66 +1,84 @@
-"""Real searches, trained by Ray's workers, by ``frontier`` and by TPE, at equal trained epochs.
+"""Searches whose candidates are trained for real, by ``frontier``, by what was the default before, and by peers.
 
-Both have the same data, trainer, rungs and number of trials; what differs is who proposes.
+All have the same space, data, worker and budgets, one worker each and equal trained epochs; a candidate that several
+of them choose on a seed is trained once. What is trained is kept (``--keep``), so that a run can be interrupted.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from repareto.search.ledger import Ledger
-from repareto.search.run import read_results
+from repareto.search.config import ConfigFile
 
+from .error_guess import gains_by_costs
 from .report import Claim, arguments, over, publish
+from .search_peers import PEERS, Trace, run_peer
+from .search_quality import FRONTIER, TPE, installed, reached, run_own
+from .trained_problem import TrainedProblem
 
-COMMAND = str(Path(sys.executable).parent / "repareto")
-SAMPLERS = ("frontier", "tpe")
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = 3
-SETTINGS = {"keywords": ("data.clips=2700", "search.trials=12"), "digits": ("search.trials=40",)}
-"""Of each example that is searched: short searches of a large space, and longer ones of quick trainings."""
-WHY = {"keywords": "in twelve trials of thirty parameters little is known before the last ones"}
+INHERITING = "frontier with inheritance"
+TRAININGS = {"keywords": 16, "digits": 40}
+"""Of each example, as many whole trainings as a search has the epochs of; keywords as ``make search`` has."""
 
 
-def search(example: str, sampler: str, seed: int, store: Path, *settings: str) -> list[tuple[int, float]]:
-    """Search and return (epochs trained by all trials so far, hypervolume) at the end of each trial."""
-    words = [f"store={store}", f"seed={seed}", f"search.sampler={sampler}", *settings]
-    command = [COMMAND, "search", f"examples/{example}.yaml", *(word for each in words for word in ("--set", each))]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    results = read_results(Ledger.open(store, example))
-    steps = zip(results.epochs_by_trial(), results.hypervolume_by_trial(), strict=True)
-    return [(epochs, volume) for epochs, (_, volume, _) in steps]
+def search(name: str, problem: TrainedProblem, seed: int, epochs: int) -> Trace:
+    """Return epochs trained and hypervolume at each improvement."""
+    if name in PEERS:
+        return run_peer(name, problem, seed, epochs)
+    if name == INHERITING:
+        return run_own(FRONTIER, problem, seed, epochs, train=problem.by_inheritance("heirs"))
+    return run_own(name, problem, seed, epochs)
 
 
-def at(steps: list[tuple[int, float]], epochs: int) -> float:
-    """Return the hypervolume of what had ended after so many epochs."""
-    return max((volume for trained, volume in steps if trained <= epochs), default=0.0)
-
-
-def compare(example: str, seeds: int, *settings: str) -> tuple[list[Claim], list[dict[str, Any]]]:
-    """Search with each sampler on each seed, the samplers in turns."""
+def compare(
+    example: str, seeds: int, names: Sequence[str], trainings: int, folder: Path, *settings: str
+) -> tuple[list[Claim], list[dict[str, Any]]]:
+    """Search an example with each of ``names`` on each seed."""
     rows: list[dict[str, Any]] = []
-    ratios: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["REPARETO_CACHE"] = f"{folder}/cache"
-        for seed in range(seeds):
-            steps = {name: search(example, name, seed, Path(folder) / f"{name}{seed}", *settings) for name in SAMPLERS}
-            # Stopped trials differ, and so do the epochs of equally many trials: both are read where the first ended.
-            epochs = min(each[-1][0] for each in steps.values())
-            volumes = {name: at(each, epochs) for name, each in steps.items()}
-            ratios.append(volumes["frontier"] / volumes["tpe"])
-            rows += [
-                {"seed": seed, "sampler": name, "epochs": epochs, "hypervolume": volumes[name], "steps": steps[name]}
-                for name in SAMPLERS
-            ]
-            print(f"seed {seed}, {epochs} epochs: {volumes}", flush=True)
-    what = f"{example}: hypervolume of frontier over TPE's at equal trained epochs, median and range of {seeds} seeds"
+    gains: list[float] = []
+    for seed in range(seeds):
+        config = ConfigFile(EXAMPLES / f"{example}.yaml", [*settings, f"seed={seed}"])
+        problem = TrainedProblem(config.validated(), folder)
+        for name in names:
+            epochs = trainings * problem.epochs
+            trace = [each for each in search(name, problem, seed, epochs) if each[0] <= epochs]
+            rows.append({"seed": seed, "search": name, "hypervolume": trace[-1][1], "trace": trace, "epochs": epochs})
+            print({key: value for key, value in rows[-1].items() if key != "trace"}, flush=True)
+        gains += gains_by_costs(problem.space, problem.trained, problem.reference[0])
+    what = (
+        f"{example}: how far guessed errors are off with costs as features over without, logarithms, unseen candidates"
+    )
     return [
-        Claim(f"real_search.{example}", **over(ratios), op=">=", target=1.0, what=what, why=WHY.get(example, ""))
+        *claims_of(example, rows),
+        Claim(f"real_search.{example}.costs", **over(gains), op="<=", target=1, what=what),
     ], rows
+
+
+def claims_of(example: str, rows: Sequence[dict[str, Any]]) -> list[Claim]:
+    """Return what ``frontier`` reaches over each other search, and the share of its epochs that it needs."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["search"], []).append(row)
+    own, claims = by_name.pop(FRONTIER), []
+    for name, others in by_name.items():
+        pairs = list(zip(own, others, strict=True))
+        ratios = [mine["hypervolume"] / other["hypervolume"] for mine, other in pairs]
+        shares = [
+            min(reached(mine["trace"], other["hypervolume"]), other["epochs"]) / other["epochs"]
+            for mine, other in pairs
+        ]
+        key = f"real_search.{example}.{name.lower().replace(' ', '_')}"
+        what = f"{example}: hypervolume of frontier over that of {name}, equal epochs, median and range of seeds"
+        claims.append(Claim(key, **over(ratios), op=">=", target=1.0, what=what))
+        what = f"{example}: epochs of frontier for what {name} has at its end, as a share"
+        if name in PEERS:
+            claims.append(Claim(f"{key}.share", **over(shares), op="<=", target=0.25, what=what))
+    return claims
 
 
 def main() -> None:
@@ -68,15 +86,19 @@ def main() -> None:
     args = arguments(
         __doc__,
         ("--seeds", {"type": int, "default": SEEDS}),
-        ("--example", {"choices": list(SETTINGS), "default": "digits"}),
+        ("--example", {"choices": list(TRAININGS), "default": "digits"}),
+        ("--searches", {"nargs": "+", "default": [FRONTIER, TPE, INHERITING, *PEERS], "help": "frontier among them"}),
+        ("--keep", {"type": Path, "help": "a folder of what is trained"}),
     )
-    name = f"real_search_{args.example}"
-    if args.quick:
-        claims, rows = compare(args.example, 1, "training.epochs=2", "search.trials=3")
-    else:
-        claims, rows = compare(args.example, args.seeds, *SETTINGS[args.example])
+    names = [name for name in args.searches if installed(name)]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.keep or Path(scratch)
+        if args.quick:
+            claims, rows = compare(args.example, 1, names, 3, folder, "training.epochs=3", "device=reference")
+        else:
+            claims, rows = compare(args.example, args.seeds, names, TRAININGS[args.example], folder)
     command = f"python -m benchmarks.real_search --example {args.example} --seeds {args.seeds}"
-    publish(name, command, claims, rows, quick=args.quick, out=args.out)
+    publish(f"real_search_{args.example}", command, claims, rows, quick=args.quick, out=args.out)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 import optuna
 
 from repareto.search.front import GrowingFront
-from repareto.search.sampling import distribution
-from repareto.spaces.space import Candidate, Choice, Int
+from repareto.search.records import profile_figures
+from repareto.search.sampling import suggested
+from repareto.spaces.space import Candidate, Choice, Float
 
 from .simulated_study import Problem
 from .table import Row
@@ -43,8 +45,19 @@ class Training:
         return self._epochs < self._budget and self._asked < PATIENCE * self._budget / self.problem.epochs
 
     def begin(self, values: dict[str, Any]) -> Row:
+        """Return what training gives; what breaks a budget is not trained, and is told as no better than guessing."""
         self._asked += 1
-        return self.problem.row(self.problem.space.candidate(values))
+        problem, chosen = self.problem, dict[str, Any]()
+        for parameter in problem.space.parameters():
+            if parameter.exists_in(chosen):
+                chosen[parameter.name] = values[parameter.name]
+        candidate = problem.space.candidate(chosen)
+        figures = profile_figures(asdict(problem.profile(candidate)))
+        if not any(budget.excess(figures) > 0 for budget in problem.budgets):
+            return problem.row(candidate)
+        self._trained[candidate] = problem.epochs
+        guessing = problem.reference[0]
+        return Row(candidate, (guessing,) * problem.epochs, guessing, 0.0, figures)
 
     def objectives(self, row: Row, epoch: int) -> list[float]:
         """Train up to an epoch, and return the objectives there; the error of an earlier epoch is no front's."""
@@ -67,8 +80,9 @@ def optuna_alone(sampler: Callable[[int], Any]) -> Callable[[Training, int], Non
         problem = training.problem
         study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=sampler(seed))
         while training.goes_on:
-            trial = study.ask({p.name: distribution(p.dimension) for p in problem.space.parameters()})
-            study.tell(trial, training.objectives(training.begin(trial.params), problem.epochs))
+            trial = study.ask()
+            row = training.begin(suggested(trial, problem.space))
+            study.tell(trial, training.objectives(row, problem.epochs))
 
     return search
 
@@ -82,7 +96,10 @@ def ray_optuna(sampler: Callable[[int], Any], *, stops: bool) -> Callable[[Train
 
         problem = training.problem
         names = [objective.key for objective in problem.objectives]
-        space = {p.name: distribution(p.dimension) for p in problem.space.parameters()}
+
+        def space(trial: optuna.Trial) -> None:
+            suggested(trial, problem.space)
+
         searcher = OptunaSearch(space, metric=names, mode=["min"] * len(names), sampler=sampler(seed))
         scheduler = ASHAScheduler(
             "training_iteration", metric="error", mode="min", max_t=problem.epochs, grace_period=3, reduction_factor=3
@@ -103,15 +120,16 @@ def ray_optuna(sampler: Callable[[int], Any], *, stops: bool) -> Callable[[Train
 
 
 def _syne_tune_space(problem: Problem) -> dict[str, Any]:
-    from syne_tune.config_space import choice, randint
+    from syne_tune.config_space import choice, loguniform, randint, uniform
 
     space: dict[str, Any] = {}
     for parameter in problem.space.parameters():
         dimension = parameter.dimension
         if isinstance(dimension, Choice):
             space[parameter.name] = choice(list(dimension.options))
+        elif isinstance(dimension, Float):
+            space[parameter.name] = (loguniform if dimension.log else uniform)(dimension.low, dimension.high)
         else:
-            assert isinstance(dimension, Int), parameter
             steps = range(dimension.low, dimension.high + 1, dimension.step)
             space[parameter.name] = randint(dimension.low, dimension.high) if dimension.step == 1 else choice([*steps])
     return space

@@ -21,10 +21,13 @@ import numpy as np
 import optuna
 
 from repareto.search import study
+from repareto.search.devices.profile import Profile
 from repareto.search.front import hypervolume
 from repareto.search.frontier import outlook, proposer
 from repareto.search.frontier.proposer import STARTUP_TRIALS, FrontierProposer
-from repareto.search.objectives import OBJECTIVES, Objective
+from repareto.search.objectives import OBJECTIVES, Budget, Objective
+from repareto.search.records import TrialRecord
+from repareto.search.results import Results
 from repareto.search.rungs import ParetoRungs, default_rungs
 from repareto.search.sampling import OptunaProposer
 from repareto.spaces.space import Candidate, SearchSpace
@@ -55,6 +58,7 @@ class KeywordProblem:
     table: Table
     space: SearchSpace = KeywordGrid()
     name: str = "keywords"
+    budgets: Sequence[Budget] = ()
 
     @property
     def objectives(self) -> Sequence[Objective]:
@@ -69,6 +73,9 @@ class KeywordProblem:
         """Guessing, and the worst there is of each cost."""
         worst = (max(row.figures[str(o.known_key)] for row in self.table.rows.values()) for o in self.objectives[1:])
         return (5 / 6, *worst)
+
+    def profile(self, candidate: Candidate) -> Profile:
+        return self.row(candidate).profile
 
     def row(self, candidate: Candidate) -> Row:
         return self.table.rows[candidate]
@@ -101,7 +108,8 @@ ABLATIONS: dict[str, Callable[[], Any]] = {
     "length scales never fitted anew": lambda: changed(proposer, GROWTH=1e9),
     "stopped by rank alone": lambda: changed(study, LEAST_CHANCE=float("inf")),
 }
-OTHERS = ("frontier without early stopping", "tpe with early stopping")
+TPE = "tpe with early stopping"
+OTHERS = ("frontier without early stopping", TPE)
 """Of our own searches: the sampler alone, and the rungs alone."""
 OWN = (*ABLATIONS, *OTHERS)
 WHY = {
@@ -111,27 +119,36 @@ WHY = {
 """A claim of a problem may not hold."""
 
 
-def run_own(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
-    """Search with ``frontier``, with one of its ideas switched off, or with TPE and rungs."""
+def run_own(
+    name: str,
+    problem: Problem,
+    seed: int,
+    epochs: int,
+    train: Callable[[TrialRecord, Results], Row] | None = None,
+) -> Trace:
+    """Search with ``frontier``, with one of its ideas switched off, or with TPE and rungs.
+
+    ``train`` is that of :class:`.simulated_study.SimulatedStudy`.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rungs = ParetoRungs(default_rungs(problem.epochs, REDUCTION, FIRST_RUNG), REDUCTION)
     with ABLATIONS.get(name, nullcontext)():
-        if name == "tpe with early stopping":
+        if name == TPE:
             own: Any = OptunaProposer(
                 problem.space, len(problem.objectives), sampler="tpe", startup_trials=10, seed=seed
             )
         else:
             own = FrontierProposer(
                 problem.space,
-                lambda candidate: problem.row(candidate).profile,
+                problem.profile,
                 objectives=problem.objectives,
-                budgets=(),
+                budgets=problem.budgets,
                 reference=problem.reference,
                 startup_trials=STARTUP_TRIALS,
                 seed=seed,
             )
         stops = name != "frontier without early stopping"
-        search = SimulatedStudy(problem, make_study(problem, own, rungs=rungs if stops else None))
+        search = SimulatedStudy(problem, make_study(problem, own, rungs=rungs if stops else None), train=train)
         moments = search.run(epochs)
     return [(moment.epochs, moment.hypervolume) for moment in moments]
 

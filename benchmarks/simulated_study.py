@@ -1,20 +1,21 @@
-"""A study whose training is looked up: the real study, ledger, sampler and rungs, on an imagined clock.
+"""A study on an imagined clock: the real study, ledger, sampler and rungs, without Ray.
 
-A thousand trials take seconds, so that searches can be compared over many seeds.
+Where training is looked up a thousand trials take seconds, so that searches can be compared over many seeds.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from repareto.search.devices.profile import Profile
 from repareto.search.ledger import Ledger
 from repareto.search.objectives import Budget, Objective
 from repareto.search.records import EpochPoint, Measurement, TrialRecord
+from repareto.search.results import Results
 from repareto.search.rungs import ParetoRungs
 from repareto.search.study import Proposer, Study
 from repareto.spaces.space import Candidate, SearchSpace
@@ -29,8 +30,12 @@ class Problem(Protocol):
     space: SearchSpace
     objectives: Sequence[Objective]
     """The error first."""
+    budgets: Sequence[Budget]
     reference: Sequence[float]
     epochs: int
+
+    def profile(self, candidate: Candidate) -> Profile:
+        """Return what a candidate costs, without training."""
 
     def row(self, candidate: Candidate) -> Row:
         """Return what training a candidate gives; the same whenever it is asked."""
@@ -53,6 +58,9 @@ class SimulatedStudy:
     problem: Problem
     study: Study
     workers: int = 1
+    train: Callable[[TrialRecord, Results], Row] | None = None
+    """What training a trial gives, where that hangs on the other trials; asked once a trial."""
+    _trained: dict[int, Row] = field(default_factory=dict)
 
     def run(self, epochs: int) -> list[Moment]:
         """Search until so many epochs are trained or nothing is left to try, and return the moments of improvement."""
@@ -62,7 +70,7 @@ class SimulatedStudy:
         trained, now, idle = 0, 0.0, self.workers
 
         def begin_epoch(record: TrialRecord) -> None:
-            row = self.problem.row(record.candidate)
+            row = self._row(record)
             heapq.heappush(events, (now + row.train_seconds / self.problem.epochs, next(order), record))
 
         while trained < epochs:
@@ -81,10 +89,17 @@ class SimulatedStudy:
                 moments.append(Moment(trained, now, self.study.results.hypervolume))
         return moments
 
+    def _row(self, record: TrialRecord) -> Row:
+        if self.train is None:
+            return self.problem.row(record.candidate)
+        if record.number not in self._trained:
+            self._trained[record.number] = self.train(record, self.study.results)
+        return self._trained[record.number]
+
     def _end_epoch(self, number: int) -> bool:
         """Report an epoch, at the last one the measurement, and return whether the trial goes on."""
         record = self.study.results.record(number)
-        row, epoch = self.problem.row(record.candidate), len(record.curve) + 1
+        row, epoch = self._row(record), len(record.curve) + 1
         point = EpochPoint(row.errors[epoch - 1], 0.0, row.train_seconds / len(row.errors))
         if not self.study.report_epoch(number, epoch, point):
             return False
@@ -111,21 +126,16 @@ def make_study(
     proposer: Proposer,
     *,
     rungs: ParetoRungs | None = None,
-    budgets: Sequence[Budget] = (),
     trials: int = 1_000_000,
 ) -> Study:
     """Return a study of a problem, its ledger in memory."""
     header = {"reference": list(problem.reference), "config": {}, "identity": {}, "import_folders": []}
-
-    def appraise(candidate: Candidate) -> Profile:
-        return problem.row(candidate).profile
-
     return Study(
         Ledger.in_memory(problem.name, header),
-        appraise,
+        problem.profile,
         proposer,
         objectives=problem.objectives,
-        budgets=budgets,
+        budgets=problem.budgets,
         reference=problem.reference,
         trials=trials,
         epochs=problem.epochs,

@@ -17,7 +17,8 @@ from typing import ClassVar
 import numpy as np
 from torch import nn
 
-from repareto.search.objectives import OBJECTIVES, Objective
+from repareto.search.devices.profile import Profile
+from repareto.search.objectives import OBJECTIVES, Budget, Objective
 from repareto.spaces.space import Candidate, Int, Parameter, SearchSpace
 
 from .table import Row
@@ -55,6 +56,7 @@ class SyntheticProblem:
     reference: tuple[float, ...]
     epochs: int = EPOCHS
     costs: tuple[str, ...] = ("latency",)
+    budgets: tuple[Budget, ...] = ()
     _rows: dict[Candidate, Row] = field(default_factory=dict)
 
     @cached_property
@@ -64,6 +66,9 @@ class SyntheticProblem:
     @property
     def objectives(self) -> tuple[Objective, ...]:
         return tuple(OBJECTIVES[name] for name in ("error", *self.costs))
+
+    def profile(self, candidate: Candidate) -> Profile:
+        return self.row(candidate).profile
 
     def row(self, candidate: Candidate) -> Row:
         if candidate not in self._rows:

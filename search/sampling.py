@@ -46,6 +46,23 @@ def candidate_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])
 
 
+def suggested(trial: optuna.Trial, space: SearchSpace) -> dict[str, Value]:
+    """Return the parameters of a candidate as a trial suggests them, without those that it has not."""
+    values: dict[str, Value] = {}
+    for parameter in space.parameters():
+        if parameter.exists_in(values):
+            dimension, name = parameter.dimension, parameter.name
+            if isinstance(dimension, Int):
+                values[name] = trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
+            elif isinstance(dimension, Float):
+                values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+            else:
+                option = trial.suggest_categorical(name, dimension.options)
+                assert option is not None
+                values[name] = option
+    return values
+
+
 class Proposal(NamedTuple):
     """A candidate, its parameters as Optuna has them, and what the sampler keeps with the trial."""
 
@@ -99,29 +116,10 @@ class OptunaProposer:
         if self._sampler in BOUNDED and len(self._ended) > SHOWN_TRIALS:
             self._storage.shown = sorted({*self._ended.choice(SHOWN_TRIALS), *self._running})
         trial = self._study.ask()
-        values = self._suggestions(trial)
+        values = suggested(trial, self._space)
         self._storage.shown = None
         attributes = self._storage.get_trial_system_attrs(trial._trial_id)
         return Proposal(self._space.candidate(values), dict(trial.distributions), dict(attributes))
-
-    def _suggestions(self, trial: optuna.Trial) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        for parameter in self._space.parameters():
-            if parameter.exists_in(values):
-                dimension = parameter.dimension
-                if isinstance(dimension, Int):
-                    values[parameter.name] = trial.suggest_int(
-                        parameter.name, dimension.low, dimension.high, step=dimension.step
-                    )
-                elif isinstance(dimension, Float):
-                    values[parameter.name] = trial.suggest_float(
-                        parameter.name, dimension.low, dimension.high, log=dimension.log
-                    )
-                else:
-                    option = trial.suggest_categorical(parameter.name, dimension.options)
-                    assert option is not None
-                    values[parameter.name] = option
-        return values
 
     def settle(
         self, number: int, state: TrialState, values: Sequence[float] | None, constraints: Mapping[str, float]

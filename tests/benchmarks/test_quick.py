@@ -33,6 +33,7 @@ def check_claims(document: dict, *ids: str) -> None:
         assert claim["holds"] == inside
 
 
+@pytest.mark.slow  # a minute, for it searches on Ray three times
 def test_overhead(tmp_path):
     check_claims(publish("overhead", tmp_path), "overhead.to_plain", "overhead.to_reuse")
 
@@ -159,9 +160,13 @@ def test_search_quality(tmp_path):
     assert searches[0] == "frontier" and {"random", "Optuna TPE", "Ray OptunaSearch TPE + ASHA"} < set(searches)
 
 
-@pytest.mark.slow  # it searches twice
 def test_real_search(tmp_path):
-    check_claims(publish("real_search", tmp_path, name="real_search_digits"), "real_search.digits")
+    searches = ("frontier", "tpe with early stopping", "frontier with inheritance", "Ray OptunaSearch TPE + ASHA")
+    document = publish("real_search", tmp_path, "--searches", *searches, name="real_search_digits")
+    others = [name.lower().replace(" ", "_") for name in searches[1:]]
+    check_claims(document, *(f"real_search.digits.{name}" for name in (*others, f"{others[-1]}.share", "costs")))
+    for row in document["rows"]:
+        assert row["trace"][-1][0] <= row["epochs"] and row["trace"][-1][1] == row["hypervolume"] > 0
 
 
 def test_inheritance(tmp_path):
