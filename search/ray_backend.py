@@ -204,6 +204,8 @@ class StudyScheduler(_WithoutSnapshot, FIFOScheduler):
             return None
         if self._study.stopping or self._trouble.error is not None:
             for trial in waiting:
+                # Ray sums up its trials in the end, and wants a folder of each for that.
+                trial.init_local_path()
                 controller.stop_trial(trial)
             return None
         return min(waiting, key=lambda trial: trial.config["number"])

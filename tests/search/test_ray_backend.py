@@ -203,16 +203,19 @@ class Controller:
         self.ray = ray
         self.trials = {
             name: SimpleNamespace(
-                status=status, PENDING="PENDING", RUNNING="RUNNING", config=ray.start(name), name=name
+                status=status, PENDING="PENDING", RUNNING="RUNNING", config=ray.start(name), name=name,
+                init_local_path=lambda name=name: self.with_folders.add(name),
             )
             for name, status in statuses.items()
-        }
+        }  # fmt: skip
+        self.with_folders: set[str] = set()
 
     def get_live_trials(self) -> set:
         return {trial.name: trial for trial in self.trials.values() if trial.status != "TERMINATED"}.values()
 
     def stop_trial(self, trial) -> None:
         assert trial.status == "PENDING"
+        assert trial.name in self.with_folders, "Ray's summary of all trials would fail"
         trial.status = "TERMINATED"
         self.ray.searcher.on_trial_complete(trial.name)
 
