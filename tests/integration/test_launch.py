@@ -61,8 +61,9 @@ def cluster(tmp_path_factory, postgres, s3, tracking_server):
 
 @pytest.fixture(scope="module")
 def launched(cluster):
-    """A search over a space of the user's own, run to its end."""
-    done = cluster.run("launch", EXAMPLES / "my_space.yaml", "--trials", 3, *QUICK)
+    """A search over a space of the user's own, run to its end; its front is trained again on other seeds."""
+    words = (*QUICK, "--set", "search.repeats=2")
+    done = cluster.run("launch", EXAMPLES / "my_space.yaml", "--trials", 3, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -71,6 +72,7 @@ def test_search_comes_to_its_end_before_the_users_eyes(launched):
     assert "3/3 trials" in launched.stdout
     assert "Running entrypoint" not in launched.stdout
     assert "models trained in full" in launched.stdout
+    assert "models of the front again, on 2 other seeds each" in launched.stdout
     assert launched.stderr == ""
 
 
@@ -84,7 +86,7 @@ def test_front_is_in_mlflow(cluster, tracking_server, monkeypatch):
     assert parent.info.status == "FINISHED"
     assert {"front.html", "front.json"} <= {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
     front = json.loads(cluster.run("front", "my-space", "--json").stdout)
-    assert front["front"]
+    assert front["front"] and all(len(member["repeats"]) == 2 for member in front["front"])
     on_front = client.search_runs([experiment], "tags.on_front = 'true'")
     assert {int(run.data.tags["repareto.trial"]) for run in on_front} == {one["trial"] for one in front["front"]}
     assert parent.data.metrics["hypervolume"] == pytest.approx(front["hypervolume"])
