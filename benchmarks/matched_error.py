@@ -271,7 +271,7 @@ def main() -> None:
     clips = 10800
     if options.quick:
         plan, clips = (
-            Plan((1,), (LADDER[0], LADDER[1]), (trained_for(LADDER[0], 3),), tuple(peers()[:1]), 2, 1, 1, 3, 0.01),
+            Plan((1,), (LADDER[0], LADDER[1]), (trained_for(LADDER[0], 3),), tuple(peers()[:1]), 1, 1, 1, 3, 0.01),
             600,
         )
     tasks = [Task("keywords", None, clips)]

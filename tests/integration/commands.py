@@ -8,6 +8,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from repareto.search.ledger import Ledger
+from repareto.search.results import Results
+from repareto.search.run import read_results
+
 REPARETO = str(Path(sys.executable).parent / "repareto")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # A few seconds a trial, and figures that are the same on every machine.
@@ -35,3 +39,8 @@ def runs_of(store: Path, study: str = "digits") -> tuple[Any, list[Any]]:
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert len(children) == len(runs) - 1
     return parents[0], children
+
+
+def results_of(store: Path, study: str = "digits") -> Results:
+    """Return what the ledger of a study says."""
+    return read_results(Ledger.open(store, study))

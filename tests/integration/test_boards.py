@@ -26,7 +26,10 @@ def sram_bytes(content: bytes) -> int:
     return simulate(content, "ethos-u55-128").sram_bytes
 
 
-@pytest.mark.parametrize(("device", "memory_of"), [("cortex-m4", arena_bytes), ("ethos-u55-128", sram_bytes)])
+@pytest.mark.parametrize(
+    ("device", "memory_of"),
+    [("cortex-m4", arena_bytes), pytest.param("ethos-u55-128", sram_bytes, marks=pytest.mark.slow)],
+)
 def test_what_ships_holds_its_budget_where_its_own_tool_measures_it(tmp_path, device, memory_of):
     settings = [word for setting in (*SETTINGS, f"device={device}") for word in ("--set", setting)]
     done = repareto("search", EXAMPLES / "digits.yaml", *settings, "--trials", "2", cwd=tmp_path)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.integration.commands import repareto
+from tests.integration.commands import repareto, results_of
 from tests.tones import write_tones
 
 CONFIG = """
@@ -24,12 +24,12 @@ def test_a_search_over_front_ends(tmp_path: Path) -> None:
     done = repareto("search", "c.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "16 train, 4 validation, 4 test, 2 front ends" in done.stdout + done.stderr
-    bands = []
-    for trial in range(4):
-        exported = repareto("export", "tones", "--trial", str(trial), "--out", f"out{trial}", cwd=tmp_path)
+    trial_of = {r.candidate["front_end.bands"]: str(r.number) for r in results_of(tmp_path / "runs", "tones").records}
+    assert trial_of.keys() == {20, 40}
+    for bands, trial in trial_of.items():
+        exported = repareto("export", "tones", "--trial", trial, "--out", f"out{bands}", cwd=tmp_path)
         assert exported.returncode == 0, exported.stderr
-        manifest = json.loads((tmp_path / f"out{trial}" / "manifest.json").read_text())
-        bands.append(manifest["candidate"]["values"]["front_end.bands"])
-        assert manifest["input"]["shape"] == ["batch", bands[-1], 50]
-        assert manifest["front_end"]["bands"] == bands[-1]
-    assert set(bands) == {20, 40}
+        manifest = json.loads((tmp_path / f"out{bands}" / "manifest.json").read_text())
+        assert manifest["candidate"]["values"]["front_end.bands"] == bands
+        assert manifest["input"]["shape"] == ["batch", bands, 50]
+        assert manifest["front_end"]["bands"] == bands

@@ -1,14 +1,9 @@
-"""Searches on one machine whose workers die or hang, and that are asked to stop."""
-
-import signal
-
-import pytest
+"""Searches on one machine whose candidates fail in every way there is."""
 
 from repareto.search.records import State
-from tests.integration.commands import repareto
-from tests.integration.test_search import results_of, start_search, wait_for_epochs
+from tests.integration.commands import repareto, results_of
 
-DEADLY_SPACE = '''
+SPACE = '''
 import os, signal, time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,69 +24,42 @@ class Deadly(nn.Module):
 
 @dataclass(frozen=True)
 class DeadlySpace(SearchSpace):
-    """Some candidates kill their workers, some never come back."""
+    """Some candidates kill their workers, some never come back, some compute nonsense, some cannot be built."""
     name: ClassVar[str] = "deadly"
-    what: Choice = Choice(("trains", "kills", "hangs"))
+    what: Choice = Choice(("trains", "kills", "hangs", "computes nan", "raises"))
 
     def parameters(self):
         return (Parameter("what", self.what),)
 
     def build(self, candidate, input_shape, classes):
-        return nn.Sequential(Deadly(candidate["what"]), nn.Flatten(), nn.Linear(64, classes))
+        if candidate["what"] == "raises":
+            raise RuntimeError("this candidate cannot be built")
+        last = nn.Linear(64, classes)
+        if candidate["what"] == "computes nan":
+            nn.init.constant_(last.weight, float("nan"))
+        return nn.Sequential(Deadly(candidate["what"]), nn.Flatten(), last)
 '''
 
 
-def test_candidates_that_kill_or_hang_fail_and_the_search_goes_on(tmp_path):
-    (tmp_path / "deadly_space.py").write_text(DEADLY_SPACE)
+def test_candidates_that_fail_do_not_end_the_search(tmp_path):
+    (tmp_path / "deadly_space.py").write_text(SPACE)
     (tmp_path / "config.yaml").write_text(
         "study: deadly\ndata: {source: digits}\nspace: {name: 'deadly_space:DeadlySpace'}\n"
-        "training: {epochs: 2}\ndevice: reference\nsearch: {trials: 3, sampler: random, early_stopping: false}\n"
-        "workers: {epoch_timeout: 8s}\nseed: 10\n"
+        "training: {epochs: 2}\ndevice: reference\nsearch: {trials: 4, early_stopping: false}\n"
+        "workers: {epoch_timeout: 8s}\n"
     )
     done = repareto("search", "config.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "lost its worker (its process was killed or crashed)" in done.stdout
     assert "an epoch may take 8 s (workers.epoch_timeout)" in done.stdout
-    assert done.stderr == "" and "raylet" not in done.stdout, "what Ray has to say is for its own logs"
-    records = results_of(tmp_path / "runs", "deadly").records
-    by_kind = {record.candidate["what"]: record for record in records}
-    assert set(by_kind) == {"trains", "kills", "hangs"} and len(records) == 3
-    assert by_kind["trains"].state is State.FINISHED
-    assert by_kind["kills"].reason == "its worker died 3 times; the last time: its process was killed or crashed"
-    assert by_kind["hangs"].reason.startswith("its worker died 3 times; the last time: its process ended ")
-
-
-@pytest.mark.parametrize("how", ["repareto stop", "SIGTERM"])
-def test_a_search_that_is_asked_to_stop_keeps_its_epochs(tmp_path, how):
-    # More trials than any machine trains in the seconds that it takes to ask.
-    with start_search(tmp_path, "--trials", "500") as process:
-        wait_for_epochs(tmp_path, 2, process)
-        if how == "repareto stop":
-            status = repareto("status", "digits", cwd=tmp_path)
-            assert f"driven by process {process.pid} on " in status.stdout
-            stopped = repareto("stop", "digits", cwd=tmp_path)
-            assert stopped.returncode == 0, stopped.stderr
-            assert "stopped; the same search command goes on" in stopped.stdout
-        else:
-            process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=150)
-    assert process.returncode == 0, errors
-    assert "stopped: the same command goes on from here" in output
-    results = results_of(tmp_path / "runs")
-    assert results.records and results.trained < 500
-    for record in results.records:
-        # Each epoch that was trained is known: what is left goes on from there.
-        assert record.state is not State.RUNNING or record.curve
-    assert "nobody drives it" in repareto("status", "digits", cwd=tmp_path).stdout
-
-
-def test_a_second_driver_is_refused(tmp_path):
-    with start_search(tmp_path, "--trials", "500") as process:
-        wait_for_epochs(tmp_path, 1, process)
-        with start_search(tmp_path, "--trials", "3") as second:
-            _, errors = second.communicate(timeout=150)
-        assert second.returncode == 2
-        assert f"study digits is being searched already, by process {process.pid} on " in errors
-        assert errors.count("\n") == 1
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=150)
+    (told,) = done.stderr.splitlines()
+    assert "candidates that cannot be built are passed over; the first: RuntimeError: this candidate" in told
+    assert "raylet" not in done.stdout, "what Ray has to say is for its own logs"
+    # No candidate is proposed twice, so that each that can be built has its turn.
+    records = {record.candidate["what"]: record for record in results_of(tmp_path / "runs", "deadly").records}
+    assert records.keys() == {"trains", "kills", "hangs", "computes nan"}
+    assert records["trains"].state is State.FINISHED
+    assert all(record.state is State.FAILED for what, record in records.items() if what != "trains")
+    assert "loss is nan" in records["computes nan"].reason
+    assert records["kills"].reason == "its worker died 3 times; the last time: its process was killed or crashed"
+    assert records["hangs"].reason.startswith("its worker died 3 times; the last time: its process ended ")

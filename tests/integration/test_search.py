@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import time
 
 import mlflow
 import numpy as np
@@ -13,14 +9,9 @@ import onnxruntime
 import pytest
 from mlflow import MlflowClient
 
-from repareto.search.ledger import Ledger
-from repareto.search.records import State, measured_figures
-from repareto.search.run import read_results
-from tests.integration.commands import EXAMPLES, QUICK, REPARETO, environment, repareto, runs_of
-
-
-def results_of(store, study="digits"):
-    return read_results(Ledger.open(store, study))
+from repareto.search.records import measured_figures
+from repareto.trainers.data.digits import Digits
+from tests.integration.commands import repareto, results_of, runs_of
 
 
 def test_search_says_what_came_of_it(finished_study):
@@ -103,12 +94,17 @@ def test_front_models_load_back_and_predict(finished_study):
         assert model.predict(features)["logits"].shape == (5, 10)
 
 
-def test_export_runs_in_onnx_runtime(finished_study):
+@pytest.fixture(scope="module")
+def exported(finished_study):
     out = finished_study.folder / "exported"
     done = repareto("export", "digits", "--out", out, cwd=finished_study.folder)
     assert done.returncode == 0, done.stderr
-    manifest = json.loads((out / "manifest.json").read_text())
-    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    return out
+
+
+def test_export_runs_in_onnx_runtime(finished_study, exported):
+    manifest = json.loads((exported / "manifest.json").read_text())
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
     for batch in (1, 7):
         (logits,) = session.run(["logits"], {"features": np.zeros((batch, 1, 8, 8), np.float32)})
         assert logits.shape == (batch, len(manifest["labels"]))
@@ -117,19 +113,15 @@ def test_export_runs_in_onnx_runtime(finished_study):
     assert manifest["digest"] == best.candidate.digest
     client = MlflowClient(tracking_uri=f"sqlite:///{finished_study.store / 'mlflow.db'}")
     assert client.get_model_version_by_alias("digits", "champion").run_id
-    again = repareto("export", "digits", "--out", out, cwd=finished_study.folder)
+    again = repareto("export", "digits", "--out", exported, cwd=finished_study.folder)
     assert again.returncode == 2
     assert "--force" in again.stderr
 
 
-def test_exported_model_has_the_error_that_was_searched(finished_study):
+def test_exported_model_has_the_error_that_was_searched(finished_study, exported):
     """What you deploy is what you search: the error of the exported file is the ledger's."""
-    from repareto.trainers.data.digits import Digits
-
-    out = finished_study.folder / "checked"
-    assert repareto("export", "digits", "--out", out, cwd=finished_study.folder).returncode == 0
     dataset = Digits().load(seed=0)
-    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
     figures = results_of(finished_study.store).front[0].measurement.figures
     for split, name in ((dataset.validation, "error"), (dataset.test, "test_error")):
         (logits,) = session.run(["logits"], {"features": split.features.astype(np.float32)})
@@ -157,108 +149,3 @@ def test_another_space_under_the_same_name_is_refused(finished_study):
     assert done.returncode == 2
     assert "another space" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def start_search(folder, *words):
-    command = [REPARETO, "search", str(EXAMPLES / "digits.yaml"), *QUICK, *words]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for_epochs(folder, count, process):
-    """Wait until the ledger has that many epochs in all."""
-    for _ in range(1800):
-        assert process.poll() is None, process.communicate()
-        # The ledger is not looked at before it is whole: opening a new one would make its tables at the same time.
-        if (folder / "runs" / "studies" / "digits" / "trials").exists():
-            records = results_of(folder / "runs").records
-            if sum(len(record.curve) for record in records) >= count:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the search does not get on")
-
-
-@pytest.mark.parametrize("death", [signal.SIGINT, signal.SIGKILL])
-def test_killed_search_goes_on_and_repeats_nothing(tmp_path, death):
-    # More trials than any machine trains before it is killed.
-    with start_search(tmp_path, "--trials", "500") as process:
-        wait_for_epochs(tmp_path, 6, process)
-        before = {record.number: record for record in results_of(tmp_path / "runs").records}
-        os.kill(process.pid, death)
-        output, errors = process.communicate(timeout=150)
-    if death == signal.SIGINT:
-        assert process.returncode == 130, errors
-        assert "goes on from here" in output
-    # The two that were running, and one more.
-    trials = results_of(tmp_path / "runs").trained + 3
-    with start_search(tmp_path, "--trials", str(trials)) as process:
-        _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    results = results_of(tmp_path / "runs")
-    assert results.counts[State.RUNNING] == 0
-    assert sum(record.state.was_trained for record in results.records) == trials
-    for record in results.records:
-        if record.number in before:
-            assert record.candidate == before[record.number].candidate
-            assert record.curve[: len(before[record.number].curve)] == before[record.number].curve
-    parent, children = runs_of(tmp_path / "runs")
-    assert parent.info.status == "FINISHED"
-    assert len(children) == len(results.records)
-
-
-def test_one_worker_and_one_seed_give_one_study(tmp_path):
-    studies = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        with start_search(tmp_path / name, "--trials", "4", "--set", "workers.count=1") as process:
-            _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
-        records = results_of(tmp_path / name / "runs").records
-        studies.append([(r.candidate, r.state, [point.error for point in r.curve]) for r in records])
-    assert studies[0] == studies[1]
-
-
-BROKEN_SPACE = '''
-from dataclasses import dataclass
-from typing import ClassVar
-from torch import nn
-from repareto.spaces import Choice, Parameter, SearchSpace
-
-@dataclass(frozen=True)
-class Broken(SearchSpace):
-    """Every other candidate computes NaN, one raises."""
-    name: ClassVar[str] = "broken"
-    fault: Choice = Choice(("none", "nan", "raise"))
-
-    def parameters(self):
-        return (Parameter("fault", self.fault),)
-
-    def build(self, candidate, input_shape, classes):
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
-        weight = model[1].weight
-        if candidate["fault"] == "nan":
-            nn.init.constant_(weight, float("nan"))
-        if candidate["fault"] == "raise":
-            raise RuntimeError("this candidate cannot be built")
-        return model
-'''
-
-
-def test_failing_candidates_do_not_stop_the_search(tmp_path):
-    (tmp_path / "broken_space.py").write_text(BROKEN_SPACE)
-    (tmp_path / "config.yaml").write_text(
-        "study: broken\ndata: {source: digits}\nspace: {name: 'broken_space:Broken'}\n"
-        "training: {epochs: 2}\ndevice: reference\nsearch: {trials: 8, sampler: random, early_stopping: false}\n"
-    )
-    done = repareto("search", "config.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    results = results_of(tmp_path / "runs", "broken")
-    by_fault = {record.candidate["fault"]: record for record in results.records}
-    assert set(by_fault) == {"none", "nan", "raise"}
-    assert by_fault["none"].state is State.FINISHED
-    assert by_fault["nan"].state is State.FAILED
-    assert "loss is nan" in by_fault["nan"].reason
-    assert by_fault["raise"].state is State.REJECTED
-    assert "cannot be built" in by_fault["raise"].reason
-    assert sum(record.state.was_trained for record in results.records) == 8

@@ -7,12 +7,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from repareto.search.ledger import Ledger
 from repareto.search.records import TrialRecord
-from repareto.search.run import read_results
 from repareto.search.sparse_weights.onnx_parts import put_together
 from repareto.trainers.data.digits import Digits
-from tests.integration.commands import EXAMPLES, repareto
+from tests.integration.commands import EXAMPLES, repareto, results_of
 
 # Candidates differ in nothing but their sparsity.
 FIXED = {"width": 24, "kernel": 3, "stages": 1, "stride": 2, "conv_branches": 1, "dropout": 0, "learning_rate": 0.01}
@@ -31,7 +29,7 @@ def test_dense_and_sparse_models_on_one_front(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the teacher makes" in done.stdout
     assert (tmp_path / "runs" / "studies" / "sparse" / "teacher" / "fused.pt").exists()
-    front = read_results(Ledger.open(tmp_path / "runs", "sparse")).front
+    front = results_of(tmp_path / "runs", "sparse").front
     methods = {record.candidate["sparsity.method"] for record in front}
     assert methods == {"none", "magnitude"}
     sparse = next(record for record in front if record.candidate["sparsity.method"] == "magnitude")

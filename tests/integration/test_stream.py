@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 import soxr
 from mlflow import MlflowClient
 
+from repareto.search import cli
 from tests.integration.commands import REPARETO, environment, repareto, runs_of
 
 RATE_HZ = 16000
@@ -212,18 +214,22 @@ def test_a_front_member_has_its_misses_over_false_alarms_in_mlflow(wake_export) 
             assert name in run.data.metrics
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (("nowhere.wav",), "nowhere.wav: no such file"),
-        (("sweeps.txt",), "sweeps.txt: format not recogni"),
-        (("sweeps.txt", "--rate", "8000"), "--rate 8000: sweeps.txt says its own rate"),
-        (("-", "--threshold", "2"), "threshold 2.0: is a probability"),
-        (("-", "--pause", "soon"), '--pause: "soon": not a duration'),
-    ],
+REFUSED = (
+    (("nowhere.wav",), "nowhere.wav: no such file"),
+    (("sweeps.txt",), "sweeps.txt: format not recogni"),
+    (("sweeps.txt", "--rate", "8000"), "--rate 8000: sweeps.txt says its own rate"),
+    (("-", "--threshold", "2"), "threshold 2.0: is a probability"),
+    (("-", "--pause", "soon"), '--pause: "soon": not a duration'),
 )
-def test_what_cannot_be_heard_is_one_line(export, tmp_path, words, reason) -> None:
+
+
+@pytest.mark.parametrize(("words", "reason"), REFUSED)
+def test_what_cannot_be_heard_is_one_line(export, tmp_path, monkeypatch, capsys, words, reason) -> None:
     (tmp_path / "sweeps.txt").write_text("no sound")
-    done = repareto("stream", export, *words, cwd=tmp_path)
-    assert done.returncode == 2 and done.stdout == ""
-    assert reason in done.stderr and len(done.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["repareto", "stream", str(export), *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == ""
+    assert reason in said.err and len(said.err.splitlines()) == 1

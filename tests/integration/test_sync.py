@@ -3,8 +3,7 @@
 import mlflow
 import pytest
 
-from tests.integration.commands import repareto
-from tests.integration.test_search import results_of
+from tests.integration.commands import repareto, results_of
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from repareto.search.ledger import Ledger
 from repareto.search.records import State
-from repareto.search.run import read_results
-from tests.integration.commands import repareto
+from tests.integration.commands import repareto, results_of
 from tests.tones import write_tones
 
 CONFIG = """
@@ -37,7 +35,7 @@ def test_a_search_for_transcribers(tmp_path: Path) -> None:
     done = repareto("search", "c.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3 tokens, 42 train" in done.stdout + done.stderr
-    results = read_results(Ledger.open(tmp_path / "runs", "strings"))
+    results = results_of(tmp_path / "runs", "strings")
     assert results.front and results.counts[State.FINISHED] == 2
     trial = str(results.front[0].number)
     exported = repareto("export", "strings", "--trial", trial, "--out", "out", cwd=tmp_path)
