@@ -6,6 +6,7 @@ proposes a second time costs it nothing.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +19,7 @@ import optuna
 from repareto.search.front import GrowingFront
 from repareto.search.records import profile_figures
 from repareto.search.sampling import suggested
-from repareto.spaces.space import Candidate, Choice, Float
+from repareto.spaces.space import Candidate, Choice, Dimension, Float
 
 from .simulated_study import Problem
 from .table import Row
@@ -174,6 +175,38 @@ def syne_tune_evolution(training: Training, seed: int) -> None:
         number += 1
 
 
+def ax_nehvi(training: Training, seed: int) -> None:
+    """Ax as it sets itself up for several objectives: quasi-random candidates, then BoTorch's qLogNEHVI."""
+    from ax.api.client import Client
+
+    problem = training.problem
+    names = [objective.key for objective in problem.objectives]
+    bounds = [f"{name} <= {bound}" for name, bound in zip(names, problem.reference, strict=True)]
+    # Dots in names would be attributes in its expressions.
+    parameters = {parameter.name.replace(".", "__"): parameter for parameter in problem.space.parameters()}
+    client = Client(random_seed=seed)
+    client.configure_experiment([_ax_parameter(name, each.dimension) for name, each in parameters.items()])
+    client.configure_optimization(", ".join(f"-{name}" for name in names), outcome_constraints=bounds)
+    while training.goes_on:
+        ((number, values),) = client.get_next_trials(max_trials=1).items()
+        row = training.begin({parameters[name].name: value for name, value in values.items()})
+        told = dict(zip(names, training.objectives(row, problem.epochs), strict=True))
+        client.complete_trial(number, raw_data=told)
+
+
+def _ax_parameter(name: str, dimension: Dimension) -> Any:
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+    if isinstance(dimension, Choice):
+        (kind,) = {type(option).__name__ for option in dimension.options}
+        return ChoiceParameterConfig(name=name, values=list(dimension.options), parameter_type=kind)
+    bounds = (dimension.low, dimension.high)
+    if isinstance(dimension, Float):
+        scaling = "log" if dimension.log else "linear"
+        return RangeParameterConfig(name=name, bounds=bounds, parameter_type="float", scaling=scaling)
+    return RangeParameterConfig(name=name, bounds=bounds, parameter_type="int", step_size=dimension.step)
+
+
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """Return values as Python's own: Syne Tune gives some of numpy's."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
@@ -199,6 +232,7 @@ PEERS: dict[str, Callable[[Training, int], None]] = {
     "Ray OptunaSearch NSGA-II": ray_optuna(_nsga2, stops=False),
     "Syne Tune MO-ASHA": syne_tune_moasha,
     "Syne Tune MO-REA": syne_tune_evolution,
+    "Ax qLogNEHVI": ax_nehvi,
 }
 
 
@@ -206,6 +240,7 @@ def run_peer(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
     """Search with a peer until so many epochs are trained; raises ImportError where it is not installed."""
     training = Training(problem, epochs)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("ax").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         PEERS[name](training, seed)
