@@ -15,8 +15,8 @@ from repareto.search.config import ConfigFile
 
 from .error_guess import gains_by_costs
 from .report import Claim, arguments, over, publish
-from .search_peers import PEERS, Trace, run_peer
-from .search_quality import FRONTIER, TPE, installed, reached, run_own
+from .search_peers import PEERS, Trace
+from .search_quality import FRONTIER, TPE, Kept, installed, reached, run_any, run_own
 from .trained_problem import TrainedProblem
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -28,17 +28,16 @@ TRAININGS = {"keywords": 16, "digits": 40}
 
 def search(name: str, problem: TrainedProblem, seed: int, epochs: int) -> Trace:
     """Return epochs trained and hypervolume at each improvement."""
-    if name in PEERS:
-        return run_peer(name, problem, seed, epochs)
     if name == INHERITING:
         return run_own(FRONTIER, problem, seed, epochs, train=problem.by_inheritance("heirs"))
-    return run_own(name, problem, seed, epochs)
+    return run_any(name, problem, seed, epochs)
 
 
 def compare(
     example: str, seeds: int, names: Sequence[str], trainings: int, folder: Path, *settings: str
 ) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Search an example with each of ``names`` on each seed."""
+    kept = Kept(folder / "searches.jsonl")
     rows: list[dict[str, Any]] = []
     gains: list[float] = []
     for seed in range(seeds):
@@ -46,7 +45,8 @@ def compare(
         problem = TrainedProblem(config.validated(), folder)
         for name in names:
             epochs = trainings * problem.epochs
-            trace = [each for each in search(name, problem, seed, epochs) if each[0] <= epochs]
+            found, _ = kept.search(problem, name, seed, epochs, search)
+            trace = [each for each in found if each[0] <= epochs]
             rows.append({"seed": seed, "search": name, "hypervolume": trace[-1][1], "trace": trace, "epochs": epochs})
             print({key: value for key, value in rows[-1].items() if key != "trace"}, flush=True)
         gains += gains_by_costs(problem.space, problem.trained, problem.reference[0])
@@ -88,7 +88,7 @@ def main() -> None:
         ("--seeds", {"type": int, "default": SEEDS}),
         ("--example", {"choices": list(TRAININGS), "default": "digits"}),
         ("--searches", {"nargs": "+", "default": [FRONTIER, TPE, INHERITING, *PEERS], "help": "frontier among them"}),
-        ("--keep", {"type": Path, "help": "a folder of what is trained"}),
+        ("--keep", {"type": Path, "help": "a folder of what is trained and searched"}),
     )
     names = [name for name in args.searches if installed(name)]
     with tempfile.TemporaryDirectory() as scratch:

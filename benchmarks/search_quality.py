@@ -156,6 +156,15 @@ def run_own(
     return [(moment.epochs, moment.hypervolume) for moment in moments]
 
 
+Search = Callable[[str, Any, int, int], Trace]
+"""By its name, a problem, a seed and epochs."""
+
+
+def run_any(name: str, problem: Problem, seed: int, epochs: int) -> Trace:
+    """Search as a peer or as we do."""
+    return (run_peer if name in PEERS else run_own)(name, problem, seed, epochs)
+
+
 class Kept:
     """Finished searches, kept in a file of one JSON line each."""
 
@@ -164,12 +173,12 @@ class Kept:
         lines = path.read_text().splitlines() if path is not None and path.exists() else []
         self._known = {tuple(json.loads(line)["key"]): json.loads(line) for line in lines}
 
-    def search(self, problem: Problem, name: str, seed: int, epochs: int) -> tuple[Trace, float]:
+    def search(self, problem: Problem, name: str, seed: int, epochs: int, run: Search = run_any) -> tuple[Trace, float]:
         """Return what a search found, and the processor's seconds that it took."""
         key = (problem.name, name, seed, epochs)
         if key not in self._known:
             start = time.process_time()
-            trace = (run_peer if name in PEERS else run_own)(name, problem, seed, epochs)
+            trace = run(name, problem, seed, epochs)
             seconds = time.process_time() - start
             self._known[key] = {"key": key, "trace": trace, "seconds": seconds}
             if self._path is not None:
