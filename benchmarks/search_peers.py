@@ -230,6 +230,7 @@ PEERS: dict[str, Callable[[Training, int], None]] = {
     "Optuna NSGA-II": optuna_alone(_nsga2),
     "Ray OptunaSearch TPE + ASHA": ray_optuna(_tpe, stops=True),
     "Ray OptunaSearch NSGA-II": ray_optuna(_nsga2, stops=False),
+    "Ray OptunaSearch NSGA-II + ASHA": ray_optuna(_nsga2, stops=True),
     "Syne Tune MO-ASHA": syne_tune_moasha,
     "Syne Tune MO-REA": syne_tune_evolution,
     "Ax qLogNEHVI": ax_nehvi,

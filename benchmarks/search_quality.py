@@ -49,7 +49,7 @@ ASKED_SHARE, ASKED_HYPERVOLUME = 0.25, 0.99
 FRONTIER = "frontier"
 LIBRARIES = {"Syne Tune": "syne_tune", "Ax": "ax"}
 SLOW_PEERS, SLOW_SEEDS = ("Ax qLogNEHVI",), 3
-"""Peers whose own proposals take minutes a search, and the seeds that they search on at most."""
+"""Peers whose own proposals take minutes a search: they search the keyword table only, on so many seeds at most."""
 REDUCTION, FIRST_RUNG = 2, 3
 """As a study has them by default."""
 
@@ -207,6 +207,13 @@ def installed(name: str) -> bool:
     return all(find_spec(module) is not None for module in modules)
 
 
+def peers_of(problem: Problem) -> list[str]:
+    """Return who searches a problem."""
+    return [
+        name for name in PEERS if installed(name) and (name not in SLOW_PEERS or isinstance(problem, KeywordProblem))
+    ]
+
+
 def compare(
     problem: Problem, kept: Kept, seeds: int, trainings: int, others: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[Claim]]:
@@ -214,7 +221,7 @@ def compare(
     budget = trainings * problem.epochs
     own = [kept.search(problem, FRONTIER, seed, round(OWN_SHARE * budget))[0] for seed in range(seeds)]
     rows, shares_by_name = [], {}
-    for name in (FRONTIER, *others, *filter(installed, PEERS)):
+    for name in (FRONTIER, *others, *peers_of(problem)):
         epochs = budget if name in PEERS else round(OWN_SHARE * budget)
         own_seeds = min(seeds, SLOW_SEEDS) if name in SLOW_PEERS else seeds
         searches = [kept.search(problem, name, seed, epochs) for seed in range(own_seeds)]
