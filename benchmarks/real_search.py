@@ -26,6 +26,8 @@ TRAININGS = {"keywords": 16, "digits": 40}
 """Of each example, as many whole trainings as a search has the epochs of; keywords as ``make search`` has."""
 
 
+LEAST = 1e-6
+"""Of a hypervolume that another is divided by."""
 LEFT_OUT = ("random", "Syne Tune MO-ASHA", "Ax qLogNEHVI")
 """Unless asked for: MO-ASHA has a look at an epoch of some 150 candidates, each of which is trained in full here; Ax
 takes more than a minute of the processor for a proposal in a space of 40 parameters."""
@@ -42,12 +44,12 @@ def compare(
     example: str, seeds: int, names: Sequence[str], trainings: int, folder: Path, *settings: str
 ) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Search an example with each of ``names`` on each seed."""
-    kept = Kept(folder / "searches.jsonl")
     rows: list[dict[str, Any]] = []
     gains: list[float] = []
     for seed in range(seeds):
         config = ConfigFile(EXAMPLES / f"{example}.yaml", [*settings, f"seed={seed}"])
         problem = TrainedProblem(config.validated(), folder)
+        kept = Kept(problem.folder / "searches.jsonl")
         for name in names:
             epochs = trainings * problem.epochs
             found, _ = kept.search(problem, name, seed, epochs, search)
@@ -72,7 +74,7 @@ def claims_of(example: str, rows: Sequence[dict[str, Any]]) -> list[Claim]:
     own, claims = by_name.pop(FRONTIER), []
     for name, others in by_name.items():
         pairs = list(zip(own, others, strict=True))
-        ratios = [mine["hypervolume"] / other["hypervolume"] for mine, other in pairs]
+        ratios = [mine["hypervolume"] / max(other["hypervolume"], LEAST) for mine, other in pairs]
         shares = [
             min(reached(mine["trace"], other["hypervolume"]), other["epochs"]) / other["epochs"]
             for mine, other in pairs

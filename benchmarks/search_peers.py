@@ -17,8 +17,10 @@ import numpy as np
 import optuna
 
 from repareto.search.front import GrowingFront
+from repareto.search.objectives import known_budgets
 from repareto.search.records import profile_figures
 from repareto.search.sampling import suggested
+from repareto.search.study import REJECTION_LIMIT
 from repareto.spaces.space import Candidate, Choice, Dimension, Float
 
 from .simulated_study import Problem
@@ -37,24 +39,26 @@ class Training:
         self.problem, self._budget = problem, epochs
         self._front = GrowingFront(np.array(problem.reference))
         self._trained: dict[Candidate, int] = {}
-        self._asked = 0
+        self._asked, self._rejected_in_a_row = 0, 0
         self._epochs = 0
         self.trace: Trace = [(0, 0.0)]
 
     @property
     def goes_on(self) -> bool:
-        return self._epochs < self._budget and self._asked < PATIENCE * self._budget / self.problem.epochs
+        patient = self._asked < PATIENCE * self._budget / self.problem.epochs
+        return patient and self._epochs < self._budget and self._rejected_in_a_row < REJECTION_LIMIT
 
     def begin(self, values: dict[str, Any]) -> Row:
         """Return what training gives; what breaks a budget is not trained, and is told as no better than guessing."""
-        self._asked += 1
         problem, chosen = self.problem, dict[str, Any]()
         for parameter in problem.space.parameters():
             if parameter.exists_in(chosen):
                 chosen[parameter.name] = values[parameter.name]
         candidate = problem.space.candidate(chosen)
         figures = profile_figures(asdict(problem.profile(candidate)))
-        if not any(budget.excess(figures) > 0 for budget in problem.budgets):
+        self._rejected_in_a_row += 1
+        if not any(budget.excess(figures) > 0 for budget in known_budgets(problem.budgets, figures)):
+            self._asked, self._rejected_in_a_row = self._asked + 1, 0
             return problem.row(candidate)
         self._trained[candidate] = problem.epochs
         guessing = problem.reference[0]

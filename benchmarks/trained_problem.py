@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -59,13 +60,15 @@ class TrainedProblem:
         self._datasets = load_data(parts, lambda _: None)
         self._appraiser = appraiser_for(parts, self._datasets)
         self.reference: Sequence[float] = new_header(parts, self._datasets, self._appraiser)["reference"]
-        self._folder = folder / f"{config.study}{config.seed}"
-        self._kept = KeptRows.read(self._folder / "rows.jsonl")
+        settings = config.model_dump_json(exclude={"store", "ledger", "tracking", "search", "workers"})
+        # Of a name that says all that a training hangs on.
+        self.folder = folder / f"{config.study}{config.seed}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+        self._kept = KeptRows.read(self.folder / "rows.jsonl")
         self._job = Job(
             space=parts.space,
             training=parts.training,
             study_id=config.study,
-            study_folder=Files(str(self._folder / "trained")),
+            study_folder=Files(str(self.folder / "trained")),
             seed=config.seed,
             threads=1,
             target=parts.device,
@@ -85,14 +88,14 @@ class TrainedProblem:
             # Of a number of its own, so that its seed hangs on nothing but the candidate.
             number = int(candidate.digest, 16) % 2**32
             self._kept.keep(self._train(self._job, candidate, number, ()))
-            shutil.rmtree(self._folder / "trained", ignore_errors=True)
+            shutil.rmtree(self.folder / "trained", ignore_errors=True)
         return self._kept.rows[candidate]
 
     def by_inheritance(self, name: str) -> Callable[[TrialRecord, Results], Row]:
         """Return what trains a study's trials, each from its nearest relative's weights; ``name`` is the study's."""
         lineage = Lineage(self.space)
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        job = dataclasses.replace(self._job, study_folder=Files(str(self._folder / name)), inherits=True)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        job = dataclasses.replace(self._job, study_folder=Files(str(self.folder / name)), inherits=True)
 
         def train(record: TrialRecord, results: Results) -> Row:
             return self._train(job, record.candidate, record.number, lineage.relatives(record.candidate, results))

@@ -120,7 +120,12 @@ def test_search_goes_on_without_its_launch_until_it_is_stopped(cluster):
     # More trials than any machine trains in the seconds that it takes to ask.
     words = (EXAMPLES / "my_space.yaml", *QUICK, "--set", "study=left", "--trials", 500)
     with subprocess.Popen(
-        cluster.words("launch", *words), env=cluster.environment, stdout=subprocess.PIPE, text=True
+        cluster.words("launch", *words),
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Jobs in the background of a script ignore it, and so does what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as launch:
         assert "study left" in launch.stdout.readline()
         # Ray may have something to say before the search does.

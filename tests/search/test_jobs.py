@@ -1,5 +1,6 @@
 """Following a job's log."""
 
+import asyncio
 import os
 import signal
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ class Client:
         for line in self.log:
             self._at_each_line()
             yield line
+            # As where the next line is yet to come.
+            await asyncio.sleep(0.01)
 
     def get_job_info(self, _job: str):
         status = SimpleNamespace(is_terminal=lambda: True)
@@ -36,11 +39,16 @@ def test_the_log_is_printed_once_and_the_status_is_the_drivers(capsys: pytest.Ca
 
 
 def test_who_presses_ctrl_c_while_a_line_comes_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    presses = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+
+    def press_once() -> None:
+        next(presses, lambda: None)()
+
     # The processes that run tests side by side ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            follow(Client(3, lambda: os.kill(os.getpid(), signal.SIGINT)), "j", "http://head:8265")
+            follow(Client(3, press_once), "j", "http://head:8265")
     finally:
         signal.signal(signal.SIGINT, before)
     assert "line 1" not in capsys.readouterr().out

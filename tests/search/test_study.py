@@ -75,6 +75,21 @@ def test_budgets_reject_before_training(lab, tmp_path: Path) -> None:
         assert record.measurement.figures["peak_memory_bytes"] <= 4096
 
 
+def test_what_cannot_be_built_is_rejected_with_its_reason_and_the_search_goes_on(lab, tmp_path: Path) -> None:
+    def appraise(candidate):
+        profile = lab.profile(candidate)
+        if profile.value("latency_us") > 100:
+            raise RuntimeError("this candidate cannot be built")
+        return profile
+
+    study = lab.study(tmp_path, trials=6, appraise=appraise)
+    lab.drive(study)
+    rejected = [record for record in study.results.records if record.state is State.REJECTED]
+    assert rejected and all(record.reason == "this candidate cannot be built" for record in rejected)
+    assert all(not record.feasible and record.curve == () for record in rejected)
+    assert len(study.results.finished) == 6
+
+
 def test_impossible_budgets_name_the_bound_and_the_closest_miss(
     lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
