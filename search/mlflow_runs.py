@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,7 @@ class MlflowRuns:
         self._counts_written = {name: text for name, text in parent.data.tags.items() if name.startswith("trials.")}
         trained = [f"trials.{state}" for state in State if state.was_trained]
         self._steps_written = sum(int(self._counts_written.get(name, 0)) for name in trained)
+        self._hypervolume_written = parent.data.metrics.get("hypervolume")
 
     def _new_parent(self) -> Any:
         tags = {STUDY_TAG: self._study, STUDY_ID_TAG: self._study_id, "role": "study"}
@@ -270,19 +272,23 @@ class MlflowRuns:
         self._members_written = members
         steps = results.hypervolume_by_trial(after=self._steps_written)
         costs = results.epochs_by_trial(after=self._steps_written)
+        if not steps and self._steps_written and results.hypervolume != self._hypervolume_written:
+            # Trials have other errors by now, the mean of repeats. Of values of one step MLflow takes the latest.
+            ((step, value, _),) = results.hypervolume_by_trial(after=self._steps_written - 1)
+            steps, costs = [(step, value, time.time())], results.epochs_by_trial(after=self._steps_written - 1)
         fresh = [
             metric
-            for (step, value, ended), epochs in zip(steps, costs, strict=True)
+            for (step, value, moment), epochs in zip(steps, costs, strict=True)
             for metric in (
-                Metric("hypervolume", value, int(ended * 1000), step),
-                Metric("hypervolume_by_epochs", value, int(ended * 1000), epochs),
+                Metric("hypervolume", value, int(moment * 1000), step),
+                Metric("hypervolume_by_epochs", value, int(moment * 1000), epochs),
             )
         ]
         counts = {f"trials.{state}": str(results.counts[state]) for state in State}
         if fresh or counts != self._counts_written:
             self._log(self.parent_run_id, fresh, [], [RunTag(name, count) for name, count in counts.items()])
-            self._steps_written += len(steps)
-            self._counts_written = counts
+            self._steps_written = max([self._steps_written, *(step for step, _, _ in steps)])
+            self._counts_written, self._hypervolume_written = counts, results.hypervolume
 
     def write_front(self, results: Results, *, complete: bool = False) -> None:
         """Write the front's page and tables, and pictures where they are due or it is to be ``complete``.

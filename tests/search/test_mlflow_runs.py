@@ -482,6 +482,23 @@ def test_measured_figures_and_the_model_of_a_member(lab, view: View) -> None:
     assert view.connect().model_uri(record) == "models:/m-1"
 
 
+def test_the_hypervolume_is_that_of_now_where_repeats_changed_it(lab, view: View) -> None:
+    records = [lab.record(0, 0.2, 200, 2048), lab.record(1, 0.1, 300, 4096)]
+    runs = view.connect()
+    write_all(runs, lab, records)
+    results = lab.results(*records)
+    lucky = results.hypervolume
+    results.update(replace(records[1], repeats=(0.3, 0.5)))
+    assert results.hypervolume < lucky
+    runs.write_progress(results)
+    steps = len(results.hypervolume_by_trial())
+    for _ in range(2):
+        assert view.parent.data.metrics["hypervolume"] == results.hypervolume
+        assert len(view.history(None, "hypervolume")) == len(view.history(None, "hypervolume_by_epochs")) == steps + 1
+        # Who connects anew finds it written.
+        view.connect().write_progress(results)
+
+
 def test_a_study_that_was_made_anew_has_nothing_of_the_old_one(lab, view) -> None:
     """The ledger was deleted, the tracking server was not."""
     old = [lab.record(number) for number in range(4)]
