@@ -26,6 +26,8 @@ TRAININGS = {"keywords": 16, "digits": 40}
 """Of each example, as many whole trainings as a search has the epochs of; keywords as ``make search`` has."""
 
 
+WHY = "in a space of some forty parameters all know little before the last of a few dozen trainings"
+"""Of a share that is larger than was asked."""
 LEAST = 1e-6
 """Of a hypervolume that another is divided by."""
 LEFT_OUT = ("random", "Syne Tune MO-ASHA", "Ax qLogNEHVI")
@@ -84,7 +86,7 @@ def claims_of(example: str, rows: Sequence[dict[str, Any]]) -> list[Claim]:
         claims.append(Claim(key, **over(ratios), op=">=", target=1.0, what=what))
         what = f"{example}: epochs of frontier for what {name} has at its end, as a share"
         if name in PEERS:
-            claims.append(Claim(f"{key}.share", **over(shares), op="<=", target=0.25, what=what))
+            claims.append(Claim(f"{key}.share", **over(shares), op="<=", target=0.25, what=what, why=WHY))
     return claims
 
 
