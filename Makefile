@@ -56,9 +56,11 @@ bench-recordings: .venv/installed
 bench-matched_error: .venv/installed
 	$(BIN)/python -m benchmarks.matched_error --keep build/matched_error
 
-# An hour on one core; with Syne Tune's searches where it is installed (pip install syne-tune).
+# Three hours on one core, what was done is kept; with Syne Tune and Ax where they are (pip install syne-tune ax-platform).
 bench-search: .venv/installed
 	$(BIN)/python -m benchmarks.search_quality --keep build/search_quality.jsonl
+	$(BIN)/python -m benchmarks.real_search --example digits --keep build/real_search
+	$(BIN)/python -m benchmarks.real_search --example keywords --keep build/real_search --searches frontier "tpe with early stopping"
 
 # Half an hour to an hour.
 chaos: .venv/installed
