@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from unittest import mock
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from repareto.search.frontier.outlook import Known, features_of
 from repareto.search.frontier.surrogate import Surrogate, fitted_kernel
 from repareto.spaces.space import SearchSpace
 
+from .search_quality import changed
 from .table import Row
 
 MOST_KNOWN = 40
@@ -28,7 +28,7 @@ def gains_by_costs(space: SearchSpace, rows: Sequence[Row], reference: float) ->
     """
     scaled = to_scale(np.array([row.errors[-1] for row in rows]) / reference)
     with_costs = _features(space, rows)
-    with mock.patch.object(outlook, "TELLING", ()):
+    with changed(outlook, TELLING=()):
         without = _features(space, rows)
     known = min(MOST_KNOWN, len(rows) // 2)
     return [

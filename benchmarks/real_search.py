@@ -24,15 +24,13 @@ SEEDS = 3
 INHERITING = "frontier with inheritance"
 TRAININGS = {"keywords": 16, "digits": 40}
 """Of each example, as many whole trainings as a search has the epochs of; keywords as ``make search`` has."""
-
-
 WHY = "in a space of some forty parameters all know little before the last of a few dozen trainings"
 """Of a share that is larger than was asked."""
 LEAST = 1e-6
 """Of a hypervolume that another is divided by."""
 LEFT_OUT = ("random", "Syne Tune MO-ASHA", "Ax qLogNEHVI")
-"""Unless asked for: MO-ASHA has a look at an epoch of some 150 candidates, each of which is trained in full here; Ax
-takes more than a minute of the processor for a proposal in a space of 40 parameters."""
+"""Unless asked for: MO-ASHA looks at an epoch each of many candidates, which are all trained in full here, and Ax's
+proposals take longer than the trainings."""
 
 
 def search(name: str, problem: TrainedProblem, seed: int, epochs: int) -> Trace:
